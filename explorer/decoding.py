@@ -1,0 +1,73 @@
+"""Turn codes into pictures, and pictures into sheets, strips and animations."""
+
+import base64
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+
+from explorer.networks import Autoencoder, to_uint8, to_unit_range
+
+
+@torch.inference_mode()
+def decode(model: Autoencoder, codes: np.ndarray, batch: int = 256) -> np.ndarray:
+    """Pictures uint8 (n, s, s, 3) of flat codes float (n, code_dim)."""
+    size = model.config.image_size
+    flat = torch.from_numpy(np.ascontiguousarray(codes, np.float32))
+    parts = [
+        to_uint8(model.decoder(part.view(-1, *model.config.code_shape))).numpy()
+        for part in flat.split(batch)
+        if len(part)
+    ]
+    return np.concatenate(parts) if parts else np.empty((0, size, size, 3), np.uint8)
+
+
+@torch.inference_mode()
+def encode(model: Autoencoder, images: np.ndarray, batch: int = 256) -> np.ndarray:
+    """Flat codes float32 (n, code_dim) of pictures uint8 (n, s, s, 3)."""
+    parts = [
+        model.encoder(to_unit_range(part)).float().flatten(1).numpy()
+        for part in torch.from_numpy(np.ascontiguousarray(images)).split(batch)
+        if len(part)
+    ]
+    return np.concatenate(parts) if parts else np.empty((0, model.config.code_dim), np.float32)
+
+
+def grid(pictures: np.ndarray, columns: int, gap: int = 0, fill: int = 255) -> np.ndarray:
+    """Pictures uint8 (n, h, w, 3) side by side, ``columns`` a row: uint8 (H, W, 3); empty cells are filled."""
+    n, h, w, _ = pictures.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), fill, np.uint8)
+    for i, picture in enumerate(pictures):
+        top, left = i // columns * (h + gap), i % columns * (w + gap)
+        sheet[top : top + h, left : left + w] = picture
+    return sheet
+
+
+def _bytes(image: Image.Image, format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def png(picture: np.ndarray, scale: int = 1) -> bytes:
+    """PNG file of a picture uint8 (h, w, 3), each pixel repeated ``scale`` times."""
+    return _bytes(Image.fromarray(picture.repeat(scale, 0).repeat(scale, 1)), "PNG")
+
+
+def gif(pictures: np.ndarray, seconds: float = 3.0, scale: int = 4) -> bytes:
+    """Looping GIF file of pictures uint8 (n, h, w, 3), there and back again in ``seconds``."""
+    loop = [*pictures, *pictures[-2:0:-1]]
+    frames = [Image.fromarray(p.repeat(scale, 0).repeat(scale, 1)) for p in loop]
+    duration = max(20, round(1000 * seconds / len(frames)))  # browsers slow anything below 20 ms
+    return _bytes(
+        frames[0], "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0
+    )
+
+
+def data_uri(picture: np.ndarray, quality: int = 90) -> str:
+    """WebP data URI of a picture uint8 (h, w, 3), for the browser."""
+    # method=2: a sixth of the default's encoding time for a few per cent more bytes.
+    encoded = _bytes(Image.fromarray(picture), "WEBP", quality=quality, method=2)
+    return "data:image/webp;base64," + base64.b64encode(encoded).decode()

@@ -1,0 +1,118 @@
+"""Operations in latent space: standardisation, interpolation, nearest neighbours, class means."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """Principal components of the codes, scaled for the GAN. Fitted on seen training codes alone.
+
+    mean: float32 (code_dim,). components: float32 (latent_dim, code_dim), orthonormal rows.
+    scale: float32 (latent_dim,); a latent is ``(code - mean) @ components.T / scale``.
+    """
+
+    mean: Tensor
+    components: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fit(cls, codes: Tensor, latent_dim: int, whitening: float = 0.5) -> "Standardisation":
+        """Fit on codes float (n, code_dim).
+
+        whitening: 0 keeps the components' variances, 1 makes them all one; 0.5 divides by the square
+        root of the standard deviation. The mean latent variance is one for any choice.
+        """
+        if not 1 <= latent_dim <= codes.shape[1]:
+            raise ValueError(f"latent_dim {latent_dim} is not in 1..{codes.shape[1]}")
+        codes = codes.double()
+        mean = codes.mean(0)
+        covariance = torch.cov((codes - mean).T)
+        variance, vectors = torch.linalg.eigh(covariance)
+        variance = variance.flip(0)[:latent_dim].clamp_min(1e-12)
+        components = vectors.flip(1)[:, :latent_dim].T
+        # An eigenvector's sign is arbitrary: make its largest entry positive, so that runs agree.
+        largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+        components = components * largest.sign()
+        scale = variance.sqrt() ** whitening
+        scale = scale * (variance / scale**2).mean().sqrt()
+        return cls(mean.float(), components.float().contiguous(), scale.float())
+
+    def to_latents(self, codes: Tensor) -> Tensor:
+        """codes float (n, code_dim) -> latents float (n, latent_dim)."""
+        return (codes - self.mean) @ self.components.T / self.scale
+
+    def to_codes(self, latents: Tensor) -> Tensor:
+        """latents float (n, latent_dim) -> codes float (n, code_dim)."""
+        return (latents * self.scale) @ self.components + self.mean
+
+    def to(self, device: torch.device | str) -> "Standardisation":
+        """The same on another device."""
+        return Standardisation(*(t.to(device) for t in (self.mean, self.components, self.scale)))
+
+
+def lerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Straight path: float32 (len(t), d) from ``a`` (t=0) to ``b`` (t=1), both (d,). Ends are exact."""
+    t = np.asarray(t, np.float32)[:, None]
+    return (a * (1 - t) + b * t).astype(np.float32)
+
+
+def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Spherical path (Shoemake 1985) from ``a`` to ``b``: float32 (len(t), d); ends are exact.
+
+    The direction turns at constant speed and the norm goes straight from one to the other, so that the
+    path between two draws of a Gaussian prior stays where the prior has its mass. Parallel vectors, and
+    a zero vector, fall back to ``lerp``; opposite ones have no unique arc and do so too.
+    """
+    norm_a, norm_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if norm_a == 0 or norm_b == 0:
+        return lerp(a, b, t)
+    unit_a, unit_b = a / norm_a, b / norm_b
+    angle = float(np.arccos(np.clip(unit_a @ unit_b, -1, 1)))
+    if np.sin(angle) < 1e-4:
+        return lerp(a, b, t)
+    t = np.asarray(t, np.float32)[:, None]
+    direction = (np.sin((1 - t) * angle) * unit_a + np.sin(t * angle) * unit_b) / np.sin(angle)
+    path = direction * (norm_a * (1 - t) + norm_b * t)
+    path = np.where(t == 0, a, np.where(t == 1, b, path))  # exact, not to rounding
+    return path.astype(np.float32)
+
+
+def path(a: np.ndarray, b: np.ndarray, frames: int, spherical: bool = False) -> np.ndarray:
+    """``frames`` evenly spaced points from ``a`` to ``b``, both (d,): float32 (frames, d)."""
+    t = np.linspace(0, 1, frames, dtype=np.float32)
+    return slerp(a, b, t) if spherical else lerp(a, b, t)
+
+
+def nearest(
+    queries: np.ndarray, reference: np.ndarray, k: int = 1, batch: int = 1024
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of ``reference`` (m, d) to each row of ``queries`` (n, d), by Euclidean distance.
+
+    Returns distances float32 (n, k), ascending, and indices int64 (n, k). Exact, in float32.
+    """
+    if not 1 <= k <= len(reference):
+        raise ValueError(f"k is {k}, but there are {len(reference)} points to choose from")
+    ref = torch.from_numpy(np.ascontiguousarray(reference, np.float32))
+    rows = torch.from_numpy(np.ascontiguousarray(queries, np.float32))
+    distances, indices = [], []
+    for part in rows.split(batch):
+        d, i = torch.cdist(part, ref, compute_mode="donot_use_mm_for_euclid_dist").topk(
+            k, largest=False
+        )
+        distances.append(d)
+        indices.append(i)
+    if not distances:
+        return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
+    return torch.cat(distances).numpy(), torch.cat(indices).numpy()
+
+
+def class_mean(codes: np.ndarray, labels: np.ndarray, label: int) -> np.ndarray:
+    """Mean code float32 (d,) of one class. Raises ValueError when the class has no codes."""
+    members = codes[labels == label]
+    if not len(members):
+        raise ValueError(f"class {label} has no codes")
+    return members.astype(np.float32).mean(0)

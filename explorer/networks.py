@@ -1,0 +1,219 @@
+"""The networks, defined once: the autoencoder, the latent generator and its discriminator.
+
+Training builds them, the bundle stores their configuration, and the app rebuilds them from it. None has
+batch statistics, so an output depends on its own input alone.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Shape of an autoencoder.
+
+    image_size: side of the square RGB images, pixels.
+    code_channels, code_size: the code is (code_channels, code_size, code_size).
+    widths: channels at each resolution, from image_size/2 down to code_size (a factor of 2 each).
+    encoder_blocks, decoder_blocks: residual blocks at each of those resolutions.
+    """
+
+    image_size: int = 64
+    code_channels: int = 8
+    code_size: int = 8
+    widths: tuple[int, ...] = (48, 96, 160)
+    encoder_blocks: tuple[int, ...] = (0, 1, 1)
+    decoder_blocks: tuple[int, ...] = (1, 1, 2)
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "encoder_blocks", "decoder_blocks"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
+        levels = len(self.widths)
+        if self.code_size * 2**levels != self.image_size:
+            raise ValueError(
+                f"{levels} widths take {self.image_size} px to {self.image_size / 2**levels:g}, "
+                f"not to a code of {self.code_size}"
+            )
+        if not levels == len(self.encoder_blocks) == len(self.decoder_blocks):
+            raise ValueError("widths, encoder_blocks and decoder_blocks must be equally long")
+
+    @property
+    def code_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one code."""
+        return (self.code_channels, self.code_size, self.code_size)
+
+    @property
+    def code_dim(self) -> int:
+        """Numbers in one code."""
+        return math.prod(self.code_shape)
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block of two 3x3 convolutions; starts as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) -> (n, c, h, w)."""
+        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+
+
+class Encoder(nn.Module):
+    """Images float (n, 3, s, s) in [-1, 1] -> codes float (n, c, h, w), unbounded."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        # Pixels are folded into channels first: at full resolution a convolution costs most and sees least.
+        layers: list[nn.Module] = [
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, config.widths[0], 3, padding=1),
+        ]
+        for i, (width, blocks) in enumerate(zip(config.widths, config.encoder_blocks, strict=True)):
+            if i:
+                layers.append(nn.Conv2d(config.widths[i - 1], width, 3, stride=2, padding=1))
+            layers += [ResidualBlock(width) for _ in range(blocks)]
+        layers += [nn.SiLU(), nn.Conv2d(config.widths[-1], config.code_channels, 1)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode a batch."""
+        return self.layers(images)
+
+
+class Decoder(nn.Module):
+    """Codes float (n, c, h, w) -> images float (n, 3, s, s); training aims at [-1, 1], no bound."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.widths[::-1]
+        layers: list[nn.Module] = [nn.Conv2d(config.code_channels, widths[0], 3, padding=1)]
+        for i, (width, blocks) in enumerate(zip(widths, config.decoder_blocks[::-1], strict=True)):
+            if i:
+                layers += [nn.Conv2d(widths[i - 1], 4 * width, 1), nn.PixelShuffle(2)]
+            layers += [ResidualBlock(width) for _ in range(blocks)]
+        layers += [nn.SiLU(), nn.Conv2d(widths[-1], 12, 3, padding=1), nn.PixelShuffle(2)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Decode a batch."""
+        return self.layers(codes)
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder of one configuration."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Round trip of images float (n, 3, s, s) in [-1, 1]; same shape."""
+        return self.decoder(self.encoder(images))
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """Shape of the latent GAN: two residual MLPs on flat, standardised codes.
+
+    z_dim: numbers drawn from the standard normal prior.
+    latent_dim: numbers the generator yields (the leading principal components of the codes).
+    width, blocks: of both networks.
+    """
+
+    z_dim: int = 128
+    latent_dim: int = 128
+    width: int = 512
+    blocks: int = 4
+
+
+class MlpBlock(nn.Module):
+    """Residual block of two linear layers behind a parameter-free layer norm; starts as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, width)
+        self.linear2 = nn.Linear(width, width)
+        nn.init.zeros_(self.linear2.weight)
+        nn.init.zeros_(self.linear2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, width) -> (n, width)."""
+        h = F.layer_norm(x, x.shape[-1:])
+        return x + self.linear2(F.leaky_relu(self.linear1(h), 0.2))
+
+
+class Generator(nn.Module):
+    """z float (n, z_dim) from a standard normal -> latents float (n, latent_dim)."""
+
+    def __init__(self, config: GanConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.Sequential(
+            nn.Linear(config.z_dim, config.width),
+            *(MlpBlock(config.width) for _ in range(config.blocks)),
+            nn.LeakyReLU(0.2),
+            nn.Linear(config.width, config.latent_dim),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Generate a batch."""
+        return self.layers(z)
+
+
+class DiscriminatorBlock(nn.Module):
+    """Residual block without normalisation: a gradient penalty must see the true slope."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, width)
+        self.linear2 = nn.Linear(width, width)
+        nn.init.zeros_(self.linear2.weight)
+        nn.init.zeros_(self.linear2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, width) -> (n, width)."""
+        return x + self.linear2(F.leaky_relu(self.linear1(F.leaky_relu(x, 0.2)), 0.2))
+
+
+class Discriminator(nn.Module):
+    """Latents float (n, latent_dim) -> critic scores float (n,), unbounded."""
+
+    def __init__(self, config: GanConfig) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(config.latent_dim, config.width),
+            *(DiscriminatorBlock(config.width) for _ in range(config.blocks)),
+            nn.LeakyReLU(0.2),
+            nn.Linear(config.width, 1),
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Score a batch."""
+        return self.layers(latents).squeeze(-1)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Trainable numbers in a module."""
+    return sum(p.numel() for p in module.parameters())
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """uint8 (n, h, w, 3) in 0-255 -> float32 (n, 3, h, w) in [-1, 1], channels last in memory."""
+    return images.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """float (n, 3, h, w) around [-1, 1] -> uint8 (n, h, w, 3), rounded and clipped to 0-255."""
+    return (
+        images.float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    )

@@ -1,0 +1,85 @@
+"""Points a user can pick: real images, shipped samples, and samples generated in this session."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from explorer.bundle import Bundle
+
+Kind = Literal["real", "generated", "new"]
+
+
+class Point(NamedTuple):
+    """One point of the map: its kind and its row among points of that kind."""
+
+    kind: Kind
+    index: int
+
+
+@dataclass(frozen=True)
+class NewSamples:
+    """Samples generated in this session. z (n, z_dim), codes (n, code_dim), positions (n, 2): float32."""
+
+    seed: int
+    z: np.ndarray
+    codes: np.ndarray
+    positions: np.ndarray
+
+
+def codes_of(bundle: Bundle, points: list[Point], new: NewSamples | None = None) -> np.ndarray:
+    """Codes float32 (n, code_dim) of points."""
+    return _gather(
+        points,
+        real=bundle.real_codes,
+        generated=bundle.generated_codes,
+        new=new.codes if new else None,
+        width=bundle.autoencoder_config.code_dim,
+    )
+
+
+def positions_of(bundle: Bundle, points: list[Point], new: NewSamples | None = None) -> np.ndarray:
+    """Map coordinates float32 (n, 2) of points."""
+    return _gather(
+        points,
+        real=bundle.map_real,
+        generated=bundle.map_generated,
+        new=new.positions if new else None,
+        width=2,
+    )
+
+
+def z_of(bundle: Bundle, point: Point, new: NewSamples | None = None) -> np.ndarray | None:
+    """The z float32 (z_dim,) that a generated point came from; None for a real image, which has none."""
+    if point.kind == "generated":
+        return bundle.generated_z[point.index].astype(np.float32)
+    if point.kind == "new" and new is not None:
+        return new.z[point.index].astype(np.float32)
+    return None
+
+
+def label_of(bundle: Bundle, point: Point) -> str:
+    """What a person calls the point, e.g. 'Samoyed (held out) #1203' or 'generated #17'."""
+    if point.kind == "real":
+        name = bundle.classes[bundle.labels[point.index]]
+        held = " (held out)" if name in bundle.held_out else ""
+        return f"{name}{held} #{point.index}"
+    return f"{'generated' if point.kind == 'generated' else 'new sample'} #{point.index}"
+
+
+def _gather(
+    points: list[Point],
+    *,
+    real: np.ndarray,
+    generated: np.ndarray,
+    new: np.ndarray | None,
+    width: int,
+) -> np.ndarray:
+    arrays = {"real": real, "generated": generated, "new": new}
+    rows = np.empty((len(points), width), np.float32)
+    for i, (kind, index) in enumerate(points):
+        array = arrays[kind]
+        if array is None:
+            raise ValueError("a new sample was picked, but none was generated in this session")
+        rows[i] = array[index]
+    return rows

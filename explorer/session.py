@@ -1,0 +1,72 @@
+"""What every page needs: the bundle chosen in the sidebar, opened once, and its networks."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from explorer.bundle import MANIFEST, Bundle, BundleError, list_bundles, open_bundle
+from explorer.networks import Autoencoder, Generator
+
+PRETRAINED = Path(__file__).parent.parent / "pretrained"
+BUNDLE_DIR_VARIABLE = "DUAL_SPACE_BUNDLES"
+DEFAULT_BUNDLE = "imagewoof64"
+
+
+def bundle_folders() -> list[Path]:
+    """``pretrained/``, then folders of the environment variable (os.pathsep between), then --bundle-dir."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--bundle-dir", type=Path, action="append", default=[])
+    options, _ = parser.parse_known_args(sys.argv[1:])
+    extra = [p for p in os.environ.get(BUNDLE_DIR_VARIABLE, "").split(os.pathsep) if p]
+    return [PRETRAINED, *map(Path, extra), *options.bundle_dir]
+
+
+# The manifest's time stamp is part of the key: a bundle that was trained anew is opened anew.
+@st.cache_resource(show_spinner="Opening the bundle: checking its files and loading its latents…")
+def _open(path: str, stamp: float) -> Bundle:
+    return open_bundle(Path(path))
+
+
+@st.cache_resource(show_spinner="Loading the networks…")
+def _networks(path: str, stamp: float) -> tuple[Autoencoder, Generator]:
+    bundle = _open(path, stamp)
+    return bundle.load_autoencoder(), bundle.load_generator()
+
+
+def _stamp(path: Path) -> float:
+    manifest = path / MANIFEST
+    return manifest.stat().st_mtime if manifest.is_file() else 0.0
+
+
+def current_bundle() -> Bundle:
+    """The bundle picked in the sidebar (drawn here, on every page). Stops the page if it cannot be opened."""
+    found = list_bundles(*bundle_folders())
+    if not found:
+        folders = ", ".join(map(str, bundle_folders()))
+        st.error(f"No bundle found in {folders}; train one with python -m training.pipeline.")
+        st.stop()
+    names = list(found)
+    default = names.index(DEFAULT_BUNDLE) if DEFAULT_BUNDLE in names else 0
+    # A widget's own key is dropped when another page is shown; this one survives.
+    kept = st.session_state.get("bundle_name")
+    name = st.sidebar.selectbox(
+        "Bundle", names, index=names.index(kept) if kept in names else default
+    )
+    if kept is not None and kept != name:  # points of one bundle mean nothing in another
+        for key in ("selected", "new_samples"):
+            st.session_state.pop(key, None)
+    st.session_state["bundle_name"] = name
+    try:
+        return _open(str(found[name]), _stamp(found[name]))
+    except BundleError as error:
+        st.error(f"{error}")
+        st.info("Choose another bundle in the sidebar.")
+        st.stop()
+
+
+def networks(bundle: Bundle) -> tuple[Autoencoder, Generator]:
+    """Autoencoder and generator of an opened bundle, shared by all users: read them, never train them."""
+    return _networks(str(bundle.path), _stamp(bundle.path))

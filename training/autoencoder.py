@@ -1,0 +1,230 @@
+"""Train the convolutional autoencoder on the seen classes.
+
+    python -m training.autoencoder --preset imagewoof64 --hold-out Samoyed "English foxhound" --out runs/ae
+
+To resume, run the same command again.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from explorer.networks import (
+    Autoencoder,
+    AutoencoderConfig,
+    parameter_count,
+    to_uint8,
+    to_unit_range,
+)
+from training import losses, metrics
+from training.cli import UserError, print_dry_run
+from training.data.dataset import DataOptions, augment, center_crop, open_dataset
+from training.device import autocast, has_fast_bf16, resolve_device
+from training.loop import RunOptions, average, batch_indices, open_run, read_json, train, write_json
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderOptions(DataOptions, RunOptions):
+    """Options of ``python -m training.autoencoder``."""
+
+    code_channels: int = 8
+    """Channels of the code."""
+    code_size: int = 8
+    """Side of the code; the code holds code_channels * code_size^2 numbers."""
+    widths: tuple[int, ...] = (48, 96, 160)
+    """Channels at image_size/2, /4, ... down to code_size."""
+    encoder_blocks: tuple[int, ...] = (0, 1, 1)
+    """Residual blocks of the encoder at each of these resolutions."""
+    decoder_blocks: tuple[int, ...] = (1, 1, 2)
+    """Residual blocks of the decoder at each of these resolutions."""
+    l2: float = 1.0
+    """Weight of the mean squared error."""
+    l1: float = 0.2
+    """Weight of the mean absolute error."""
+    ssim: float = 0.0
+    """Weight of 1 - SSIM."""
+    code_noise: float = 0.2
+    """Standard deviation of Gaussian noise on the code, which makes the decoder smooth."""
+    code_penalty: float = 0.002
+    """Weight of the code's mean square: with the noise, a Gaussian code of constant variance."""
+    images: int = 400_000
+    """Training length, in images."""
+    batch: int = 64
+    """Images a step."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW; cosine to zero after a warm-up of 2 %."""
+    ema_images: int = 20_000
+    """Horizon of the weight average, in images."""
+    evaluate_every: int = 64_000
+    """Images between evaluations on seen validation images."""
+
+    @property
+    def config(self) -> AutoencoderConfig:
+        """The network's shape."""
+        return AutoencoderConfig(
+            self.image_size, self.code_channels, self.code_size,
+            self.widths, self.encoder_blocks, self.decoder_blocks,
+        )  # fmt: skip
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return -(-self.images // self.batch)
+
+
+def cosine_rate(step: int, steps: int, warm_up: float = 0.02) -> float:
+    """Share of the peak learning rate at a step: linear warm-up, then half a cosine to zero."""
+    rising = max(1, round(warm_up * steps))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + float(np.cos(np.pi * (step - rising) / max(1, steps - rising))))
+
+
+@torch.inference_mode()
+def round_trip(
+    model: Autoencoder,
+    images: Tensor,
+    device: torch.device,
+    precision: str = "fp32",
+    batch: int = 256,
+) -> Tensor:
+    """Encode and decode uint8 images (n, s, s, 3); returns the same shape, on the CPU."""
+    parts = []
+    for part in images.split(batch):
+        with autocast(device, precision):
+            parts.append(to_uint8(model(to_unit_range(part.to(device)))).cpu())
+    return torch.cat(parts)
+
+
+def run_autoencoder(options: AutoencoderOptions) -> Path:
+    """Train (or continue, or find done) and return the run's folder.
+
+    The folder then holds ``autoencoder.safetensors`` (averaged weights, float32) and ``done.json``.
+    """
+    if options.dry_run:
+        print_dry_run(options, steps=options.steps)
+        return options.out
+    device = resolve_device(options.device)
+    try:
+        config = options.config
+    except ValueError as error:
+        raise UserError(f"this autoencoder cannot be built: {error}") from None
+    dataset = open_dataset(options)
+    open_run(options, device)
+    if (options.out / "done.json").is_file():
+        return options.out
+
+    torch.manual_seed(options.seed)
+    model = Autoencoder(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema: AveragedModel = average(model, options.batch, options.ema_images)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=options.lr, betas=(0.9, 0.99), weight_decay=0.01,
+        fused=device.type != "mps",
+    )  # fmt: skip
+    images = dataset.seen("train").to(device)
+    val = center_crop(dataset.seen("val"), options.image_size)
+    probe = val[torch.linspace(0, len(val) - 1, min(512, len(val))).long()]
+
+    def step(index: int) -> dict[str, Tensor]:
+        for group in optimiser.param_groups:
+            group["lr"] = options.lr * cosine_rate(index, options.steps)
+        chosen = torch.from_numpy(batch_indices(options.seed, index, options.batch, len(images)))
+        target = to_unit_range(augment(images[chosen.to(device)], options.image_size))
+        with autocast(device, options.precision):
+            codes = model.encoder(target).float()
+            noisy = codes + options.code_noise * torch.randn_like(codes)
+            output = model.decoder(noisy)
+        fit = losses.reconstruction(
+            output.float(), target, l2=options.l2, l1=options.l1, ssim=options.ssim
+        )
+        penalty = codes.square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        (fit + options.code_penalty * penalty).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        ema.update_parameters(model)
+        return {"loss": fit, "code_mean_square": penalty}
+
+    def evaluate(_: int) -> dict[str, float]:
+        output = round_trip(ema.module, probe, device, options.precision)
+        return {
+            "val_psnr": metrics.psnr(output, probe).mean().item(),
+            "val_ssim": metrics.ssim(output, probe).mean().item(),
+            "val_sharpness": (
+                metrics.sharpness(output).mean() / metrics.sharpness(probe).mean()
+            ).item(),
+        }
+
+    every = max(1, options.evaluate_every // options.batch)
+    seconds = train(
+        options, {"model": model, "ema": ema, "optimiser": optimiser}, step,
+        steps=options.steps, batch=options.batch, device=device, evaluate=evaluate,
+        evaluate_at=lambda done: done % every == 0 or done == options.steps,
+        description="autoencoder",
+    )  # fmt: skip
+    save_weights(options.out / "autoencoder.safetensors", ema.module)
+    write_json(
+        options.out / "done.json",
+        {
+            "seconds": seconds,
+            "images": options.steps * options.batch,
+            "parameters": parameter_count(model),
+            "bf16": has_fast_bf16(device)
+            and options.precision == "auto"
+            or options.precision == "bf16",
+        },
+    )
+    return options.out
+
+
+def save_weights(path: Path, model: torch.nn.Module) -> None:
+    """Write a module's weights as float32 safetensors, atomically."""
+    from safetensors.torch import save_file
+
+    from training.loop import write_atomically
+
+    weights = {k: v.detach().float().cpu().contiguous() for k, v in model.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(weights, temporary))
+
+
+def load_run(folder: Path) -> tuple[Autoencoder, AutoencoderOptions]:
+    """The trained autoencoder of a finished run, in evaluation mode on the CPU, and its options."""
+    from safetensors.torch import load_file
+
+    if not (folder / "done.json").is_file():
+        raise UserError(
+            f"{folder} holds no finished autoencoder; run python -m training.autoencoder first"
+        )
+    options = options_from_json(AutoencoderOptions, read_json(folder / "options.json")["options"])
+    model = Autoencoder(options.config)
+    model.load_state_dict(load_file(folder / "autoencoder.safetensors"))
+    return model.eval().requires_grad_(False), options
+
+
+def options_from_json(kind: type, values: dict[str, Any]) -> Any:
+    """Options dataclass from the JSON written beside the weights."""
+    import typing
+
+    hints = typing.get_type_hints(kind)
+    converted = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            value = tuple(value)
+        elif value is not None and "Path" in str(hints[name]):
+            value = Path(value)
+        converted[name] = value
+    return kind(**converted)
+
+
+if __name__ == "__main__":
+    from training.cli import run_script
+
+    run_script(AutoencoderOptions, run_autoencoder)

@@ -1,0 +1,267 @@
+"""Encode every image, fit the map, place the generated samples, write the bundle.
+
+    python -m training.bundle --latent-gan runs/gan --out pretrained/imagewoof64
+
+Held-out images are encoded here for the first time, when training is over.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from explorer.bundle import SPLITS, Bundle, BundleError, write_bundle
+from explorer.latent import nearest
+from explorer.projection import NEIGHBOURS, place, weighted_position
+from training import autoencoder, card, codec_table, latent_gan
+from training.cli import UserError, command_line, options_json, print_dry_run
+from training.codes import encode
+from training.data.dataset import Dataset, open_dataset
+from training.device import resolve_device
+from training.loop import package_versions, read_json, read_metrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOptions:
+    """Options of ``python -m training.bundle``."""
+
+    latent_gan: Path = Path("runs/latent_gan")
+    """Folder of the finished GAN run; it names the autoencoder's, and that one the data."""
+    out: Path = Path("pretrained/bundle")
+    """Folder of the bundle."""
+    generated: int = 4000
+    """Samples of the generator to store, with their z."""
+    judge: bool = True
+    """Ask the ImageNet judge what it sees (only for classes that ImageNet has)."""
+    umap_neighbours: int = 15
+    """UMAP's n_neighbors."""
+    umap_min_dist: float = 0.1
+    """UMAP's min_dist."""
+    seed: int = 0
+    """Seed of the samples and of UMAP."""
+    device: str = "auto"
+    """Where to encode."""
+    dry_run: bool = False
+    """Print the resolved options and stop."""
+
+
+def run_bundle(options: BundleOptions) -> Path:
+    """Write the bundle and return its folder."""
+    if options.dry_run:
+        print_dry_run(options)
+        return options.out
+    device = resolve_device(options.device)
+    generator, standard, gan_options = latent_gan.load_run(options.latent_gan)
+    model, ae_options = autoencoder.load_run(gan_options.autoencoder)
+    dataset = open_dataset(ae_options)
+    # What ships is float16: compute everything from the weights that the app will have.
+    model.half().float()
+    generator.half().float()
+
+    everything = np.arange(len(dataset.store.labels))
+    pictures = dataset.centers(everything)
+    real_codes = encode(model.to(device), pictures, device).half().numpy()
+    model.cpu()
+    draw = torch.Generator().manual_seed(options.seed + 77)
+    z = torch.randn(options.generated, gan_options.z_dim, generator=draw).half()
+    generated = latent_gan.sample(generator, z.float()).half()
+    snapshot_images, snapshots = _read_snapshots(gan_options)
+    snapshot_z = latent_gan.fixed_z(gan_options, gan_options.snapshot_samples, purpose=2).half()
+
+    def codes_of(latents: np.ndarray) -> np.ndarray:
+        flat = torch.from_numpy(latents.reshape(-1, gan_options.latent_dim).astype(np.float32))
+        return standard.to_codes(flat).numpy()
+
+    real = real_codes.astype(np.float32)
+    position, placement = _fit_map(real, codes_of(generated.numpy()), options)
+    positions = {
+        "real": position,
+        "generated": place(codes_of(generated.numpy()), real, position),
+        "snapshots": place(codes_of(snapshots), real, position).reshape(*snapshots.shape[:2], 2),
+    }
+    measured = codec_table.measure(model, dataset, judged=options.judge)
+    judged, verdicts = _judge(
+        model, dataset, pictures.numpy(), real, codes_of(generated.numpy()), options
+    )
+    gan_done = read_json(options.latent_gan / "done.json")
+    manifest: dict[str, Any] = {
+        "name": options.out.name,
+        "created": time.strftime("%Y-%m-%d", time.gmtime()),
+        "classes": list(dataset.classes),
+        "held_out": list(dataset.held_out),
+        "data": {
+            "source": ae_options.source,
+            "description": dataset.description,
+            "licence": dataset.licence,
+            "image_size": ae_options.image_size,
+            "crop": ae_options.crop,
+            "margin": ae_options.margin,
+            "skipped": len(dataset.store.skipped),
+        },
+        "training": {
+            stage: {
+                **read_json(folder / "options.json"),
+                "done": read_json(folder / "done.json"),
+            }
+            for stage, folder in (
+                ("autoencoder", gan_options.autoencoder),
+                ("latent_gan", options.latent_gan),
+            )
+        },
+        "bundle": {
+            "options": options_json(options),
+            "command": command_line(),
+            "versions": package_versions(),
+        },
+        "metrics": {
+            "codec": measured,
+            "latent_gan": gan_done["metrics"],
+            "map": placement,
+        },
+        "judge": judged,
+    }
+    try:
+        bundle = write_bundle(
+            options.out,
+            manifest=manifest,
+            autoencoder=model,
+            generator=generator,
+            standardisation=standard,
+            latents={
+                "real_codes": real_codes,
+                "real_labels": dataset.store.labels,
+                "real_splits": np.array([SPLITS.index(s) for s in dataset.splits]),
+                "generated_z": z.numpy(),
+                "generated_latents": generated.numpy(),
+                "snapshot_z": snapshot_z.numpy(),
+                "snapshot_latents": snapshots,
+                "snapshot_images": snapshot_images,
+            },
+            positions=positions,
+            judge=verdicts,
+            names=list(dataset.store.names),
+            curves={
+                stage: read_metrics(folder / "metrics.jsonl")
+                for stage, folder in (
+                    ("autoencoder", gan_options.autoencoder),
+                    ("latent_gan", options.latent_gan),
+                )
+            },
+            card=card.model_card(manifest, dataset),
+        )
+    except BundleError as error:
+        raise UserError(str(error)) from None
+    _report(bundle)
+    return options.out
+
+
+def _report(bundle: Bundle) -> None:
+    size = sum(f.stat().st_size for f in bundle.path.iterdir())
+    print(
+        f"{bundle.path}: {size / 1e6:.1f} MB, {len(bundle.labels)} real, {len(bundle.generated_z)} generated"
+    )
+
+
+def _read_snapshots(options: latent_gan.LatentGanOptions) -> tuple[np.ndarray, np.ndarray]:
+    """Training images seen int64 (s,) and latents float16 (s, r, latent_dim) of all snapshots."""
+    from safetensors.numpy import load_file
+
+    images = np.array([step * options.batch for step in options.snapshot_steps], np.int64)
+    paths = [latent_gan.snapshot_path(options.out, int(i)) for i in images]
+    missing = [p for p in paths if not p.is_file()]
+    if missing:
+        raise UserError(f"{missing[0]} is missing; train the GAN again")
+    return images, np.stack([load_file(p)["latents"] for p in paths])
+
+
+def _fit_map(
+    real: np.ndarray, generated: np.ndarray, options: BundleOptions
+) -> tuple[np.ndarray, dict[str, float]]:
+    """UMAP of the real codes, float32 (n, 2), and how faithful it and the placement of new codes are."""
+    import umap
+    from sklearn.manifold import trustworthiness
+
+    reducer = umap.UMAP(
+        n_neighbors=options.umap_neighbours,
+        min_dist=options.umap_min_dist,
+        random_state=options.seed,
+    )
+    position = reducer.fit_transform(real).astype(np.float32)
+
+    # Each of some real codes is placed as if it were new, from all the others.
+    rng = np.random.default_rng(options.seed)
+    probe = rng.choice(len(real), min(2000, len(real)), replace=False)
+    distances, indices = nearest(real[probe], real, NEIGHBOURS + 1)
+    own = indices == probe[:, None]
+    own[~own.any(1), -1] = True  # a duplicate of the code took its place: drop the farthest
+    others = indices[~own].reshape(len(probe), NEIGHBOURS)
+    gaps = distances[~own].reshape(len(probe), NEIGHBOURS)
+    placed = weighted_position(gaps, position[others])
+    drawn = position[rng.choice(len(real), len(probe))]
+
+    def gap(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.median(np.linalg.norm(a - b, axis=1)))
+
+    with_umap = reducer.transform(generated).astype(np.float32)
+    ours = place(generated, real, position)
+    chance = gap(position[probe], drawn)
+    return position, {
+        "trustworthiness": float(trustworthiness(real[probe], position[probe], n_neighbors=15)),
+        "trustworthiness_placed": float(trustworthiness(real[probe], placed, n_neighbors=15)),
+        "placed_to_own_position": gap(position[probe], placed) / chance,
+        "placed_to_umap_transform": gap(with_umap, ours) / chance,
+        "n": len(probe),
+        "umap_neighbours": options.umap_neighbours,
+        "umap_min_dist": options.umap_min_dist,
+        "umap_seed": options.seed,
+    }
+
+
+def _judge(
+    model: Any,
+    dataset: Dataset,
+    photos: np.ndarray,
+    real: np.ndarray,
+    generated: np.ndarray,
+    options: BundleOptions,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What the judge calls validation and held-out photographs, their round trips and the samples."""
+    from explorer.decoding import decode
+    from training.judge import JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_categories, imagenet_index
+
+    counts = {"photo": len(real), "round_trip": len(real), "generated": len(generated)}
+    verdicts = {f"{k}_top1": np.full(n, -1, np.int16) for k, n in counts.items()}
+    verdicts |= {f"{k}_confidence": np.full(n, -1, np.float16) for k, n in counts.items()}
+    index = {name: imagenet_index(name) for name in dataset.classes}
+    if not options.judge or not any(i is not None for i in index.values()):
+        return {"name": None, "class_index": index, "categories": {}, "size": None}, verdicts
+    judge = Judge()
+    asked = np.flatnonzero(dataset.splits != "train")
+    for kind, rows, pictures in (
+        ("photo", asked, photos[asked]),
+        ("round_trip", asked, decode(model, real[asked])),
+        ("generated", np.arange(len(generated)), decode(model, generated)),
+    ):
+        confidence, top1 = judge.probabilities(pictures).max(1)
+        verdicts[f"{kind}_top1"][rows] = top1.numpy()
+        verdicts[f"{kind}_confidence"][rows] = confidence.numpy()
+    seen = np.unique(np.concatenate([verdicts[f"{k}_top1"] for k in counts]))
+    categories = imagenet_categories()
+    return {
+        "name": JUDGE_NAME,
+        "size": JUDGE_SIZE,
+        "class_index": index,
+        "categories": {str(i): categories[i] for i in seen if i >= 0},
+    }, verdicts
+
+
+if __name__ == "__main__":
+    from training.cli import run_script
+
+    run_script(BundleOptions, run_bundle)

@@ -1,0 +1,69 @@
+"""The model card of a bundle: its README.md, for people."""
+
+from typing import Any
+
+from training.codec_table import table
+from training.data.dataset import Dataset
+
+
+def model_card(manifest: dict[str, Any], dataset: Dataset) -> str:
+    """Markdown card: what it is, what was held out, how it was made, what it must not be used for."""
+    training, data, metrics = manifest["training"], manifest["data"], manifest["metrics"]
+    gan, placement = metrics["latent_gan"], metrics["map"]
+    held_out = ", ".join(manifest["held_out"]) or "none"
+    counts = {s: int((dataset.splits == s).sum()) for s in ("train", "val", "held_out")}
+    stages = "\n".join(
+        f"| {stage} | {run['device']} | {run['done']['seconds'] / 60:.1f} | {run['done']['images']:,} "
+        f"| {run['options']['seed']} | `{run['command']}` |"
+        for stage, run in training.items()
+    )
+    versions = ", ".join(f"{k} {v}" for k, v in manifest["bundle"]["versions"].items())
+    return f"""# {manifest["name"]}
+
+An autoencoder and a GAN trained on its codes (the *dual space* of Modrekiladze, arXiv 2410.19009), for
+the Dual-Space Explorer. No photographs inside: weights, codes, map coordinates and curves.
+
+- **Data**: {data["description"]}; source `{data["source"]}`, {data["image_size"]} px, crop: {data["crop"]}.
+  Licence of the data: {data["licence"]}.
+- **Held out**: {held_out}. None of their {counts["held_out"]:,} images took part in training, validation,
+  normalisation or model selection.
+- **Seen**: {counts["train"]:,} training and {counts["val"]:,} validation images of
+  {len(manifest["classes"]) - len(manifest["held_out"])} classes. Unreadable and skipped: {data["skipped"]}.
+- **No pretrained network** is in any loss. An ImageNet classifier placed the subject crops of the
+  photographs (for ImageWoof: the shipped table of boxes) and names what pictures show, nothing else.
+
+## How it was made
+
+| stage | device | training minutes | images | seed | command |
+| --- | --- | --- | --- | --- | --- |
+{stages}
+
+Bundle: `{manifest["bundle"]["command"]}`. Versions: {versions}.
+
+## Measured
+
+Round trips (decode of encode). *Recognised*: share to which the ImageNet judge gives their own class among
+the {len(manifest["classes"])} classes.
+
+{table({manifest["name"]: metrics["codec"]})}
+
+Generated codes against codes of seen validation images, n = {gan["n"]} each, in the full code space:
+
+| measure | generated | train vs val (floor) |
+| --- | --- | --- |
+| Frechet distance of codes | {gan["frechet"]:.3f} | {gan["frechet_floor"]:.3f} |
+| Frechet distance of standardised latents | {gan["latent_frechet"]:.3f} | {gan["latent_frechet_floor"]:.3f} |
+| coverage (k = 5) | {gan["coverage"]:.3f} | {gan["coverage_floor"]:.3f} |
+
+The map is an illustration; no number is computed from it. Trustworthiness (15 neighbours,
+n = {placement["n"]}): {placement["trustworthiness"]:.3f} for UMAP, {placement["trustworthiness_placed"]:.3f} for
+real codes placed as if they were new. Median distance from a real code so placed to its own point:
+{placement["placed_to_own_position"]:.3f} of the median distance between random points; from a generated
+sample's place to where UMAP's own transform puts it: {placement["placed_to_umap_transform"]:.3f}.
+
+## Not for
+
+Research and teaching only. Not for identifying animals or people, not for telling real photographs from
+generated ones, and no evidence by itself that a held-out class can or cannot be generated. The data's
+licence binds what is derived from it.
+"""

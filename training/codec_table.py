@@ -1,0 +1,112 @@
+"""Compare trained autoencoders: fidelity, sharpness, and breeds still recognised after the round trip.
+
+    python -m training.codec_table runs/ae-a runs/ae-b
+
+Prints a Markdown table, one row per run and part of the data: seen validation images and each held-out
+class. Held-out classes are measured here, after training; choose by the seen rows alone.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from explorer.networks import Autoencoder, parameter_count
+from training import autoencoder, metrics
+from training.data.dataset import Dataset, open_dataset
+from training.judge import Judge, imagenet_index
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Options of ``python -m training.codec_table``."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of finished autoencoder runs on the same data."""
+    judge: bool = True
+    """Ask the ImageNet judge."""
+
+
+def recognised(
+    judge: Judge, pictures: np.ndarray, labels: np.ndarray, index: list[int]
+) -> np.ndarray:
+    """Whether the judge gives each picture its own class among the dataset's classes, bool (n,).
+
+    pictures: uint8 (n, s, s, 3). labels: int64 (n,). index: ImageNet index of each class.
+    """
+    logits = judge.logits(pictures)[:, index]
+    return logits.argmax(1).numpy() == labels
+
+
+def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[str, dict[str, Any]]:
+    """Fidelity of the round trip on seen validation images and on each held-out class.
+
+    Returns by part: n, psnr (dB), ssim, sharpness (ratio to the originals'), and, when every class is
+    one of ImageNet's, recognised_original and recognised_round_trip (shares of n).
+    """
+    index = [imagenet_index(name) for name in dataset.classes]
+    judge = Judge() if judged and all(i is not None for i in index) else None
+    parts = {"seen val": dataset.indices("val")}
+    for name in dataset.held_out:
+        label = dataset.classes.index(name)
+        parts[name] = np.flatnonzero(dataset.store.labels == label)
+    results = {}
+    for part, chosen in parts.items():
+        originals = dataset.centers(chosen)
+        output = autoencoder.round_trip(model, originals, torch.device("cpu"), "auto")
+        result: dict[str, Any] = {
+            "n": len(chosen),
+            "psnr": metrics.psnr(output, originals).mean().item(),
+            "ssim": metrics.ssim(output, originals).mean().item(),
+            "sharpness": (
+                metrics.sharpness(output).mean() / metrics.sharpness(originals).mean()
+            ).item(),
+        }
+        if judge is not None:
+            labels = dataset.store.labels[chosen]
+            for kind, pictures in (("original", originals), ("round_trip", output)):
+                hits = recognised(
+                    judge, pictures.numpy(), labels, [i for i in index if i is not None]
+                )
+                result[f"recognised_{kind}"] = float(hits.mean())
+        results[part] = result
+    return results
+
+
+def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Markdown table of ``measure`` results by run."""
+    rows = [
+        "| run | part | n | PSNR dB | SSIM | sharpness | recognised: original | round trip |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for run, parts in results.items():
+        for part, r in parts.items():
+            judged = [
+                f"{r[k]:.3f}" if k in r else "-"
+                for k in ("recognised_original", "recognised_round_trip")
+            ]
+            rows.append(
+                f"| {run} | {part} | {r['n']} | {r['psnr']:.2f} | {r['ssim']:.3f} "
+                f"| {r['sharpness']:.2f} | {' | '.join(judged)} |"
+            )
+    return "\n".join(rows)
+
+
+def main(options: TableOptions) -> None:
+    """Measure every run and print the table."""
+    results = {}
+    for folder in options.runs:
+        model, run_options = autoencoder.load_run(folder)
+        results[f"{folder.name} ({parameter_count(model) / 1e6:.1f} M)"] = measure(
+            model, open_dataset(run_options), options.judge
+        )
+    print(table(results))
+
+
+if __name__ == "__main__":
+    from training.cli import run_script
+
+    run_script(TableOptions, main)

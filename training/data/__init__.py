@@ -1,0 +1,1 @@
+"""Data access: sources of photographs, crops, the memory-mapped cache, and the hold-out."""

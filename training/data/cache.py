@@ -1,0 +1,175 @@
+"""Decode every image of a source once, cropped, into a memory-mapped uint8 array."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from training.cli import UserError
+from training.data.sources import Item, Source
+from training.subject import BOXES_DIR, Box, read_boxes
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """Decoded images of a source.
+
+    images: uint8 (n, stored, stored, 3), memory-mapped; ``stored`` = image_size + 2 * margin.
+    labels: int64 (n,). splits: str (n,), 'train' or 'val' as the source has them.
+    names: file names relative to the source. skipped: names of unreadable files, with the reason.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    splits: np.ndarray
+    names: tuple[str, ...]
+    skipped: dict[str, str]
+
+
+def center_box(width: int, height: int) -> Box:
+    """The largest central square."""
+    side = min(width, height)
+    return Box((1 - side / width) / 2, (1 - side / height) / 2, side / width, side / height)
+
+
+def crop_square(image: Image.Image, box: Box, size: int, margin: int) -> Image.Image:
+    """The box at ``size`` px with ``margin`` more pixels on each side, as far as the image reaches.
+
+    The square is shifted to stay inside the image and never exceeds its shorter side, so no border is
+    invented: a box at the edge is only a little off its centre.
+    """
+    width, height = image.size
+    side = min(box.width * width * (size + 2 * margin) / size, width, height)
+    left = min(max((box.left + box.width / 2) * width - side / 2, 0), width - side)
+    top = min(max((box.top + box.height / 2) * height - side / 2, 0), height - side)
+    stored = (size + 2 * margin,) * 2
+    region = (left, top, left + side, top + side)
+    return image.resize(stored, Image.Resampling.BICUBIC, box=region, reducing_gap=3.0)
+
+
+def load_boxes(source: Source) -> dict[str, Box]:
+    """The subject boxes of a source. Raises UserError when none ship for it."""
+    if source.subject_boxes is None:
+        raise UserError(
+            f"there are no subject boxes for {source.spec}; use --crop center, or compute them with "
+            f"python -m training.subject --source {source.spec} and name the file with --boxes"
+        )
+    return read_boxes(BOXES_DIR / f"{source.subject_boxes}.csv")
+
+
+def _decode(item: Item, boxes: dict[str, Box] | None, size: int, margin: int) -> np.ndarray | str:
+    """The crop, uint8 (stored, stored, 3), or why there is none."""
+    try:
+        image = ImageOps.exif_transpose(item.open()).convert("RGB")
+        box = boxes.get(Path(item.name).stem) if boxes is not None else None
+        if box is None:
+            if boxes is not None:
+                return "it has no subject box; add one with training.subject"
+            box = center_box(*image.size)
+        return np.asarray(crop_square(image, box, size, margin))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return str(error) or type(error).__name__
+
+
+def open_store(
+    source: Source,
+    size: int,
+    margin: int,
+    boxes: dict[str, Box] | None,
+    cache: Path,
+    workers: int | None = None,
+) -> ImageStore:
+    """Open the cached array of this source, crop and size; decode it first if there is none.
+
+    boxes: subject boxes by file stem; None crops the central square.
+    Raises UserError when the disk is full or no image can be read. The hold-out is no part of the key:
+    the array is only storage, and ``training.data.dataset`` decides what may be read from it.
+    """
+    listing = [(i.name, i.label, i.split, i.stamp) for i in source.items]
+    content = [source.spec, size, margin, listing, sorted(boxes.items()) if boxes else None]
+    key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+    folder = cache / f"{source.spec.partition(':')[0]}-{size + 2 * margin}px-{key}"
+    if not (folder / "index.json").is_file():
+        try:
+            _build(source, size, margin, boxes, folder, workers or os.cpu_count() or 1)
+        except OSError as error:
+            raise UserError(
+                f"the decoded images could not be cached in {cache} ({error}); "
+                "free some space or choose another folder with --cache"
+            ) from None
+    index = json.loads((folder / "index.json").read_text())
+    for name, reason in index["skipped"].items():
+        log.warning("skipped %s: %s", name, reason)
+    if index["skipped"]:
+        log.warning("%d of %d images skipped", len(index["skipped"]), len(source.items))
+    return ImageStore(
+        np.load(folder / "images.npy", mmap_mode="r"),
+        np.array(index["labels"], np.int64),
+        np.array(index["splits"]),
+        tuple(index["names"]),
+        index["skipped"],
+    )
+
+
+def _build(
+    source: Source,
+    size: int,
+    margin: int,
+    boxes: dict[str, Box] | None,
+    folder: Path,
+    workers: int,
+) -> None:
+    """Decode into a temporary folder, then rename: a killed run leaves no half-filled cache."""
+    stored = size + 2 * margin
+    temporary = folder.with_name(f"{folder.name}.tmp{os.getpid()}")
+    temporary.mkdir(parents=True, exist_ok=True)
+    try:
+        images = np.lib.format.open_memmap(
+            temporary / "images.npy", "w+", np.uint8, (len(source.items), stored, stored, 3)
+        )
+        kept: list[Item] = []
+        skipped: dict[str, str] = {}
+        with ThreadPoolExecutor(workers) as pool:
+            decoded = pool.map(lambda item: _decode(item, boxes, size, margin), source.items)
+            progress = tqdm(decoded, f"decoding at {stored} px", len(source.items), unit="img")
+            for item, result in zip(source.items, progress, strict=True):
+                if isinstance(result, str):
+                    skipped[item.name] = result
+                else:
+                    images[len(kept)] = result
+                    kept.append(item)
+        if not kept:
+            raise UserError(
+                f"none of the {len(skipped)} images of {source.spec} could be read "
+                f"(the first: {next(iter(skipped.items()))})"
+            )
+        images.flush()
+        del images
+        if skipped:  # the array was sized for all of them
+            whole = np.load(temporary / "images.npy", mmap_mode="r")
+            np.save(temporary / "kept.npy", whole[: len(kept)])
+            del whole
+            (temporary / "kept.npy").replace(temporary / "images.npy")
+        index = {
+            "source": source.spec,
+            "names": [i.name for i in kept],
+            "labels": [i.label for i in kept],
+            "splits": [i.split for i in kept],
+            "skipped": skipped,
+        }
+        (temporary / "index.json").write_text(json.dumps(index))
+        if folder.exists():  # left over without its index
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,146 @@
+"""A dataset with a hold-out: what training may see, and what it must never see."""
+
+import difflib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.cli import UserError
+from training.data.cache import ImageStore, load_boxes, open_store
+from training.data.sources import open_source
+from training.subject import read_boxes
+
+log = logging.getLogger(__name__)
+FEW_IMAGES = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which images, how cropped, and which classes are held out."""
+
+    source: str = "imagewoof"
+    """folder:PATH, imagewoof[:PATH], digits or torchvision:NAME."""
+    hold_out: tuple[str, ...] = ()
+    """Classes that no training, validation, normalisation or model selection may see."""
+    image_size: int = 64
+    """Side of the square training images, pixels."""
+    crop: Literal["auto", "subject", "center"] = "auto"
+    """Crop around the subject (needs boxes) or the central square; auto: subject where boxes ship."""
+    boxes: Path | None = None
+    """CSV of subject boxes; by default the one that ships for the source."""
+    margin: int = 4
+    """Pixels kept around each crop, so that training can shift it."""
+    cache: Path = Path("cache")
+    """Where decoded images are kept."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images with their classes and splits: 'train' and 'val' of seen classes, or 'held_out'.
+
+    classes: names. held_out: those of them that are held out. splits: str (n,).
+    ``store`` may hold every class; training code reads images through ``seen`` alone.
+    """
+
+    options: DataOptions
+    store: ImageStore
+    classes: tuple[str, ...]
+    held_out: tuple[str, ...]
+    splits: np.ndarray
+    description: str
+    licence: str
+
+    def indices(self, split: Literal["train", "val", "held_out"]) -> np.ndarray:
+        """Positions int64 of the images of a split."""
+        return np.flatnonzero(self.splits == split)
+
+    def seen(self, split: Literal["train", "val"]) -> Tensor:
+        """The images of a split of the seen classes, uint8 (n, stored, stored, 3), in memory.
+
+        Raises AssertionError if a held-out image were among them: the last guard of the promise.
+        """
+        indices = self.indices(split)
+        held_out = [self.classes.index(name) for name in self.held_out]
+        if split not in ("train", "val") or np.isin(self.store.labels[indices], held_out).any():
+            raise AssertionError("a held-out image was about to be yielded")
+        return torch.from_numpy(self.store.images[indices])
+
+    def centers(self, indices: np.ndarray) -> Tensor:
+        """The central crops of any images, held-out ones too, uint8 (n, size, size, 3).
+
+        For encoding into the bundle and for judging, never for training.
+        """
+        return center_crop(torch.from_numpy(self.store.images[indices]), self.options.image_size)
+
+
+def center_crop(images: Tensor, size: int) -> Tensor:
+    """Drop the margin: uint8 (n, stored, stored, 3) -> (n, size, size, 3)."""
+    margin = (images.shape[1] - size) // 2
+    return images[:, margin : margin + size, margin : margin + size]
+
+
+def augment(images: Tensor, size: int) -> Tensor:
+    """A random crop of ``size`` px within the margin, and a mirror image for every second one.
+
+    images: uint8 (n, stored, stored, 3); returns (n, size, size, 3). Draws from torch's global
+    generator, which the training loop seeds anew at every step.
+    """
+    n, stored = images.shape[:2]
+    device = images.device
+    top, left = torch.randint(stored - size + 1, (2, n, 1), device=device)
+    span = torch.arange(size, device=device)
+    columns = left + span
+    flip = torch.rand(n, 1, device=device) < 0.5
+    columns = torch.where(flip, columns.flip(1), columns)
+    rows = top + span
+    return images[torch.arange(n, device=device)[:, None, None], rows[:, :, None], columns[:, None]]
+
+
+def resolve_classes(wanted: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The class names as the source spells them (case is forgiven).
+
+    Raises UserError for a name that does not exist, with the list of those that do.
+    """
+    by_key = {c.casefold(): c for c in classes}
+    found = []
+    for name in wanted:
+        match = by_key.get(name.strip().casefold())
+        if match is None:
+            close = difflib.get_close_matches(name.casefold(), by_key, 1)
+            hint = f" (did you mean {by_key[close[0]]!r}?)" if close else ""
+            raise UserError(f"cannot hold out {name!r}{hint}: the classes are {', '.join(classes)}")
+        found.append(match)
+    return tuple(dict.fromkeys(found))
+
+
+def open_dataset(options: DataOptions) -> Dataset:
+    """Open the source, apply the hold-out, decode or open the cache.
+
+    Raises UserError for an unknown source or class, and when no class is left to train on.
+    """
+    source = open_source(options.source, options.image_size)
+    held_out = resolve_classes(options.hold_out, source.classes)
+    if len(held_out) == len(source.classes):
+        raise UserError("every class is held out, so none is left to train on; hold out fewer")
+    boxes = None
+    subject = source.subject_boxes or options.boxes
+    if options.crop == "subject" or (options.crop == "auto" and subject):
+        boxes = read_boxes(options.boxes) if options.boxes else load_boxes(source)
+    store = open_store(source, options.image_size, options.margin, boxes, options.cache)
+    labels_held_out = [source.classes.index(name) for name in held_out]
+    splits = np.where(np.isin(store.labels, labels_held_out), "held_out", store.splits)
+    for label, name in enumerate(source.classes):
+        count = int((store.labels == label).sum())
+        if count < FEW_IMAGES:
+            log.warning("class %r has only %d images; results for it mean little", name, count)
+    for split in ("train", "val"):
+        if not (splits == split).any():
+            raise UserError(f"no {split} images are left in the seen classes of {options.source}")
+    return Dataset(
+        options, store, source.classes, held_out, splits, source.description, source.licence
+    )

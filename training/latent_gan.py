@@ -1,0 +1,306 @@
+"""Train a GAN on the standardised codes of a trained autoencoder.
+
+    python -m training.latent_gan --preset imagewoof64 --autoencoder runs/ae --out runs/gan
+
+The source and the hold-out are those of the autoencoder. To resume, run the same command again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from explorer.latent import Standardisation
+from explorer.networks import Discriminator, GanConfig, Generator, parameter_count
+from training import losses, metrics
+from training.autoencoder import load_run as load_autoencoder_run
+from training.autoencoder import options_from_json, save_weights
+from training.cli import UserError, print_dry_run
+from training.codes import training_codes
+from training.data.dataset import open_dataset
+from training.device import autocast, resolve_device
+from training.loop import (
+    RunOptions,
+    average,
+    batch_indices,
+    open_run,
+    read_json,
+    train,
+    write_atomically,
+    write_json,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentGanOptions(RunOptions):
+    """Options of ``python -m training.latent_gan``."""
+
+    autoencoder: Path = Path("runs/autoencoder")
+    """Folder of the finished autoencoder run."""
+    z_dim: int = 128
+    """Numbers drawn from the standard normal prior."""
+    latent_dim: int = 128
+    """Leading principal components of the codes that the GAN models."""
+    whitening: float = 0.5
+    """0 keeps the components' variances, 1 makes them all one."""
+    width: int = 512
+    """Width of both residual MLPs."""
+    blocks: int = 4
+    """Residual blocks of both."""
+    loss: str = "relativistic"
+    """relativistic or non-saturating."""
+    gamma: float = 1.0
+    """Weight of R1 + R2, over 2."""
+    penalty_every: int = 1
+    """Steps between gradient penalties; each then counts that many times."""
+    copies: int = 8
+    """Shifted and mirrored copies of every training image to encode."""
+    images: int = 4_000_000
+    """Training length, in codes shown to the discriminator."""
+    batch: int = 256
+    """Codes a step."""
+    lr: float = 2e-4
+    """Learning rate of Adam for both networks, falling to zero over the last ``decay`` of training."""
+    decay: float = 0.5
+    """Share of training over which the learning rate falls, along half a cosine."""
+    ema_images: int = 100_000
+    """Horizon of the generator's weight average, in images."""
+    snapshots: int = 24
+    """Log-spaced snapshots of the averaged generator: the codes of the same z each time."""
+    snapshot_samples: int = 256
+    """How many z these are."""
+    evaluations: int = 20
+    """Evenly spaced evaluations besides the snapshots'."""
+
+    @property
+    def config(self) -> GanConfig:
+        """The networks' shape."""
+        return GanConfig(self.z_dim, self.latent_dim, self.width, self.blocks)
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return -(-self.images // self.batch)
+
+    @property
+    def snapshot_steps(self) -> list[int]:
+        """Steps after which a snapshot is taken, the last step among them."""
+        spaced = np.geomspace(1, self.steps, self.snapshots * 4)
+        distinct = np.unique(np.round(spaced).astype(int))
+        picks = np.linspace(0, len(distinct) - 1, min(self.snapshots, len(distinct)))
+        return sorted({int(distinct[round(p)]) for p in picks})
+
+
+def snapshot_path(folder: Path, images: int) -> Path:
+    """Where the snapshot after this many images is kept."""
+    return folder / "snapshots" / f"{images:012d}.safetensors"
+
+
+def fixed_z(options: LatentGanOptions, n: int, purpose: int) -> Tensor:
+    """The same draws of the prior at every call, float32 (n, z_dim); purposes do not share draws."""
+    generator = torch.Generator().manual_seed(options.seed * 1009 + purpose)
+    return torch.randn(n, options.z_dim, generator=generator)
+
+
+@torch.inference_mode()
+def sample(generator: torch.nn.Module, z: Tensor, batch: int = 4096) -> Tensor:
+    """Latents float32 (n, latent_dim), on the CPU, of z (n, z_dim)."""
+    device = next(generator.parameters()).device
+    return torch.cat([generator(part.to(device)).float().cpu() for part in z.split(batch)])
+
+
+class CodeMonitor:
+    """Compares generated codes with those of seen validation images, beside the real-vs-real floor.
+
+    Everything is computed in the full code space (``code_dim`` numbers); ``latent_*`` repeats the
+    distance among the standardised components that the GAN models. Equal n on all sides.
+    """
+
+    def __init__(self, codes: dict[str, Tensor], standard: Standardisation, seed: int) -> None:
+        order = torch.randperm(len(codes["train"]), generator=torch.Generator().manual_seed(seed))
+        self.n = min(len(codes["val"]), len(codes["train"]))
+        self.standard = standard
+        self.val = codes["val"][: self.n].numpy()
+        train = codes["train"][order[: self.n]]
+        self.val_latents = standard.to_latents(codes["val"][: self.n]).numpy()
+        self.floor = {
+            "frechet_floor": metrics.frechet_distance(train.numpy(), self.val),
+            "latent_frechet_floor": metrics.frechet_distance(
+                standard.to_latents(train).numpy(), self.val_latents
+            ),
+            "coverage_floor": metrics.coverage(self.val, train.numpy()),
+        }
+
+    def __call__(self, latents: Tensor) -> dict[str, float]:
+        """Metrics of generated latents (n, latent_dim)."""
+        codes = self.standard.to_codes(latents).numpy()
+        frechet = metrics.frechet_distance(codes, self.val)
+        latent_frechet = metrics.frechet_distance(latents.numpy(), self.val_latents)
+        return {
+            "frechet": frechet,
+            "frechet_over_floor": frechet / self.floor["frechet_floor"],
+            "latent_frechet": latent_frechet,
+            "latent_frechet_over_floor": latent_frechet / self.floor["latent_frechet_floor"],
+            "coverage": metrics.coverage(self.val, codes),
+            "dead_dimensions": metrics.dead_dimensions(latents.numpy(), self.val_latents),
+            **self.floor,
+            "n": self.n,
+        }
+
+
+def run_latent_gan(options: LatentGanOptions) -> Path:
+    """Train (or continue, or find done) and return the run's folder.
+
+    The folder then holds ``generator.safetensors`` (averaged weights), ``standardisation.safetensors``,
+    ``snapshots/`` and ``done.json``.
+    """
+    if options.loss not in ("relativistic", "non-saturating"):
+        raise UserError(f"unknown loss {options.loss!r}; use relativistic or non-saturating")
+    if options.dry_run:
+        print_dry_run(options, steps=options.steps, snapshot_steps=options.snapshot_steps)
+        return options.out
+    device = resolve_device(options.device)
+    model, data_options = load_autoencoder_run(options.autoencoder)
+    code_dim = model.config.code_dim
+    if not 1 <= options.latent_dim <= code_dim:
+        raise UserError(f"--latent-dim must lie between 1 and {code_dim}, the size of a code")
+    open_run(options, device)
+    if (options.out / "done.json").is_file():
+        return options.out
+
+    dataset = open_dataset(data_options)
+    codes = training_codes(
+        model.to(device), dataset, options.copies, options.seed, device, options.precision,
+        options.out / "codes.safetensors",
+    )  # fmt: skip
+    standard = Standardisation.fit(codes["augmented"], options.latent_dim, options.whitening)
+    monitor = CodeMonitor(codes, standard, options.seed)
+    real_latents = standard.to_latents(codes["augmented"]).to(device)
+
+    torch.manual_seed(options.seed)
+    generator = Generator(options.config).to(device)
+    discriminator = Discriminator(options.config).to(device)
+    ema: AveragedModel = average(generator, options.batch, options.ema_images)
+    optimisers = {
+        name: torch.optim.Adam(
+            network.parameters(), lr=options.lr, betas=(0.0, 0.99), fused=device.type != "mps"
+        )
+        for name, network in (("g", generator), ("d", discriminator))
+    }
+
+    def learning_rate(step: int) -> float:
+        left = (options.steps - step) / max(1, round(options.decay * options.steps))
+        return options.lr * (0.5 - 0.5 * float(np.cos(np.pi * min(1.0, left))))
+
+    def step(index: int) -> dict[str, Tensor]:
+        for optimiser in optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(index)
+        chosen = torch.from_numpy(
+            batch_indices(options.seed, index, options.batch, len(real_latents))
+        )
+        real = real_latents[chosen.to(device)]
+        z = torch.randn(options.batch, options.z_dim, device=device)
+        with autocast(device, options.precision):
+            fake = generator(z).float()
+
+        penalised = index % options.penalty_every == 0
+        real_in = real.detach().requires_grad_(penalised)
+        fake_in = fake.detach().requires_grad_(penalised)
+        with autocast(device, options.precision):
+            scores_real, scores_fake = (
+                discriminator(real_in).float(),
+                discriminator(fake_in).float(),
+            )
+        loss_d = losses.discriminator_loss(scores_real, scores_fake, options.loss)
+        report = {"loss_d": loss_d, "score_gap": (scores_real - scores_fake).mean()}
+        if penalised:
+            r1 = losses.gradient_penalty(scores_real, real_in)
+            r2 = losses.gradient_penalty(scores_fake, fake_in)
+            loss_d = loss_d + options.penalty_every * options.gamma / 2 * (r1 + r2)
+            report |= {"r1": r1, "r2": r2}
+        optimisers["d"].zero_grad(set_to_none=True)
+        loss_d.backward()
+        optimisers["d"].step()
+
+        # The same fakes serve the generator: one forward pass less, and the discriminator is newer.
+        discriminator.requires_grad_(False)
+        with autocast(device, options.precision):
+            scores_fake = discriminator(fake).float()
+            scores_real = discriminator(real).float()
+        loss_g = losses.generator_loss(scores_real, scores_fake, options.loss)
+        optimisers["g"].zero_grad(set_to_none=True)
+        loss_g.backward()
+        optimisers["g"].step()
+        discriminator.requires_grad_(True)
+        ema.update_parameters(generator)
+        return {**report, "loss_g": loss_g}
+
+    snapshot_steps = set(options.snapshot_steps)
+    z_evaluation = fixed_z(options, monitor.n, purpose=1)
+    z_snapshot = fixed_z(options, options.snapshot_samples, purpose=2).half().float()
+    every = max(1, options.steps // max(1, options.evaluations))
+
+    def evaluate(done: int) -> dict[str, float]:
+        if done in snapshot_steps:
+            latents = sample(ema.module, z_snapshot).half()
+            path = snapshot_path(options.out, done * options.batch)
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, lambda temporary: save_file({"latents": latents}, temporary))
+        values = monitor(sample(ema.module, z_evaluation))
+        norms = [
+            torch.linalg.matrix_norm(p, 2).item() for p in discriminator.parameters() if p.ndim == 2
+        ]
+        return {**values, "d_spectral_norm": max(norms)}
+
+    seconds = train(
+        options, {"generator": generator, "discriminator": discriminator, "ema": ema, **optimisers},
+        step, steps=options.steps, batch=options.batch, device=device, evaluate=evaluate,
+        evaluate_at=lambda done: done in snapshot_steps or done % every == 0 or done == options.steps,
+        description="latent GAN",
+    )  # fmt: skip
+    save_weights(options.out / "generator.safetensors", ema.module)
+    tensors = {k: getattr(standard, k).contiguous() for k in ("mean", "components", "scale")}
+    write_atomically(
+        options.out / "standardisation.safetensors", lambda temporary: save_file(tensors, temporary)
+    )
+    write_json(
+        options.out / "done.json",
+        {
+            "seconds": seconds,
+            "images": options.steps * options.batch,
+            "parameters": {
+                "generator": parameter_count(generator), "discriminator": parameter_count(discriminator),
+            },
+            "explained_variance": _explained(codes["augmented"], standard),
+            "metrics": monitor(sample(ema.module, z_evaluation)),
+        },
+    )  # fmt: skip
+    return options.out
+
+
+def _explained(codes: Tensor, standard: Standardisation) -> float:
+    """Share of the codes' variance that the latents carry."""
+    return float(standard.to_codes(standard.to_latents(codes)).var(0).sum() / codes.var(0).sum())
+
+
+def load_run(folder: Path) -> tuple[Generator, Standardisation, LatentGanOptions]:
+    """The averaged generator of a finished run, its standardisation and its options."""
+    if not (folder / "done.json").is_file():
+        raise UserError(f"{folder} holds no finished GAN; run python -m training.latent_gan first")
+    options = options_from_json(LatentGanOptions, read_json(folder / "options.json")["options"])
+    generator = Generator(options.config)
+    generator.load_state_dict(load_file(folder / "generator.safetensors"))
+    tensors = load_file(folder / "standardisation.safetensors")
+    standard = Standardisation(tensors["mean"], tensors["components"], tensors["scale"])
+    return generator.eval().requires_grad_(False), standard, options
+
+
+if __name__ == "__main__":
+    from training.cli import run_script
+
+    run_script(LatentGanOptions, run_latent_gan)

@@ -1,0 +1,351 @@
+"""The training loop: seeded steps, metrics, atomic checkpoints, and resuming as if never interrupted.
+
+All randomness of a step follows from (seed, step): the global generators are seeded anew before each one,
+and the order of the data is a function of (seed, epoch). A checkpoint therefore needs no generator state
+to be complete, and a resumed run is bit for bit the uninterrupted one (on one machine and device).
+"""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from training.cli import UserError, command_line, options_json
+from training.device import device_name
+
+log = logging.getLogger(__name__)
+# Options that change where and how a run is watched, not what it computes: free to differ on resuming.
+FREE_OPTIONS = frozenset({"out", "cache", "device", "dry_run", "log_every", "checkpoint_every"})
+PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options every training script has."""
+
+    preset: str = "imagewoof64"
+    """Named set of options to start from (see training/presets.py); the others override it."""
+    out: Path = Path("runs/run")
+    """Folder of the run: checkpoint, metrics, options. The same command continues it."""
+    seed: int = 0
+    """Seed of everything random; the same seed gives the same result twice on one machine."""
+    device: str = "auto"
+    """auto (GPU when there is one), cpu, cuda, cuda:1, mps."""
+    precision: str = "auto"
+    """auto (bf16 autocast where the hardware has it), bf16 or fp32."""
+    log_every: int = 50
+    """Steps between lines of metrics."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    dry_run: bool = False
+    """Print the resolved options and stop."""
+
+
+class Stateful(Protocol):
+    """Anything with a state: modules, optimisers, averages."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take a state back."""
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed the global generators for one step."""
+    torch.manual_seed((seed * 1_000_003 + step) % 2**63)
+
+
+def batch_indices(seed: int, step: int, batch: int, n: int) -> np.ndarray:
+    """Which of n images step ``step`` uses: int64 (batch,).
+
+    Each epoch is a fresh permutation by (seed, epoch), and a batch may straddle two of them, so every
+    image is used equally often and the position in the data is a function of the step.
+    """
+    first = step * batch
+    epochs = range(first // n, (first + batch - 1) // n + 1)
+    order = np.concatenate([np.random.default_rng((seed, e)).permutation(n) for e in epochs])
+    return order[first % n :][:batch]
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary file beside ``path``, flush it to disk, then rename over it.
+
+    Raises UserError when the disk is full; what stood at ``path`` before is then untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"could not write {path} ({error}); the last good file is kept: "
+            "free some space and run the same command again"
+        ) from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    text = json.dumps(value, indent=2, default=str)
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises UserError when the file is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read {path} ({error}); run the stage that writes it again"
+        ) from None
+
+
+def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if k not in FREE_OPTIONS}
+
+
+def open_run(options: RunOptions, device: torch.device) -> None:
+    """Create the run's folder and its options.json, or check that it was made with the same options.
+
+    Raises UserError that names the options which differ.
+    """
+    path = options.out / "options.json"
+    ours = options_json(options)
+    if path.is_file():
+        theirs = read_json(path)["options"]
+        mine, before = _comparable(ours), _comparable(theirs)
+        differ = [
+            f"{k} is {mine.get(k)!r}, was {before.get(k)!r}"
+            for k in sorted(mine.keys() | before.keys())
+            if mine.get(k) != before.get(k)
+        ]
+        if differ:
+            raise UserError(
+                f"{options.out} was started with other options ({'; '.join(differ)}); "
+                "use the same ones to continue it, or another --out"
+            )
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(
+        path,
+        {
+            "options": ours,
+            "command": command_line(),
+            "versions": package_versions(),
+            "device": device_name(device),
+        },
+    )
+
+
+class MetricsLog:
+    """Metrics as JSON lines and in TensorBoard. On resuming, lines after the checkpoint are dropped."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.path = folder / "metrics.jsonl"
+        if self.path.is_file():
+            kept = [line for line in read_metrics(self.path) if line["step"] <= step]
+            text = "".join(json.dumps(line) + "\n" for line in kept)
+            write_atomically(self.path, lambda temporary: temporary.write_text(text))
+        self.file = self.path.open("a")
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, images: int, values: Mapping[str, float]) -> None:
+        """Append one line: ``{"step", "images", ...values}``."""
+        self.file.write(json.dumps({"step": step, "images": images, **values}) + "\n")
+        self.file.flush()
+        for name, value in values.items():
+            self.board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self.file.close()
+        self.board.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The lines of a metrics.jsonl; a half-written last line, from a killed run, is ignored."""
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying in the middle of a step."""
+    received: list[int] = []
+    previous = {}
+    try:
+        for s in (signal.SIGINT, signal.SIGTERM):
+            previous[s] = signal.signal(s, lambda number, _: received.append(number))
+    except ValueError:  # not in the main thread: nothing to catch there
+        pass
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class DivergedError(UserError):
+    """Training produced NaN or infinity; the last good checkpoint is kept."""
+
+
+def _check_finite(folder: Path, step: int, values: Mapping[str, float]) -> None:
+    bad = [name for name, value in values.items() if not np.isfinite(value)]
+    if bad:
+        raise DivergedError(
+            f"training diverged before step {step} ({', '.join(bad)} not finite); the last good "
+            f"checkpoint in {folder} is kept: try a lower learning rate in another --out"
+        )
+
+
+def train(
+    options: RunOptions,
+    state: Mapping[str, Stateful],
+    step_fn: Callable[[int], Mapping[str, Tensor]],
+    *,
+    steps: int,
+    batch: int,
+    device: torch.device,
+    evaluate: Callable[[int], Mapping[str, float]] | None = None,
+    evaluate_at: Callable[[int], bool] = lambda step: False,
+    description: str = "training",
+) -> float:
+    """Run ``step_fn(step)`` for each step up to ``steps``, continuing from the last checkpoint.
+
+    state: everything that a step changes, by name; it is saved and restored as a whole.
+    step_fn: does one step and returns scalar losses as tensors (read only every ``log_every`` steps).
+    evaluate: called after the steps for which ``evaluate_at(steps done)`` holds; its values are logged.
+    Returns the seconds spent in training, evaluation and waiting excluded, over all resumed parts.
+    Raises DivergedError on NaN, KeyboardInterrupt after saving when asked to stop.
+    """
+    path = options.out / "checkpoint.pt"
+    done, seconds = 0, 0.0
+    sums: dict[str, float] = {}
+    if path.is_file():
+        try:
+            saved = torch.load(path, map_location=device, weights_only=True)
+            for name, part in state.items():
+                part.load_state_dict(saved["state"][name])
+        except Exception as error:  # torch raises many types for a damaged file
+            raise UserError(
+                f"{path} cannot be read ({type(error).__name__}); delete it to start this stage again"
+            ) from None
+        done, seconds, sums = saved["step"], saved["seconds"], saved["sums"]
+    if done >= steps:
+        return seconds
+
+    def save() -> None:
+        parts = {name: part.state_dict() for name, part in state.items()}
+        weights = [
+            t
+            for p in parts.values()
+            for t in p.values()
+            if isinstance(t, Tensor) and t.is_floating_point()
+        ]
+        if not all(bool(torch.isfinite(t).all()) for t in weights):
+            _check_finite(options.out, done, {"weights": float("nan")})
+        saved = {"step": done, "seconds": seconds, "sums": sums, "state": parts}
+        write_atomically(path, lambda temporary: torch.save(saved, temporary))
+
+    metrics = MetricsLog(options.out, done)
+    progress = tqdm(
+        desc=description, total=steps * batch, initial=done * batch, unit="img", unit_scale=True,
+        mininterval=1, smoothing=0.05,
+    )  # fmt: skip
+    pending: dict[str, Tensor] = {}
+    try:
+        with _stop_requests() as stop:
+            while done < steps:
+                start = time.perf_counter()
+                seed_step(options.seed, done)
+                losses = step_fn(done)
+                done += 1
+                for name, loss in losses.items():
+                    pending[name] = (
+                        pending[name] + loss.detach() if name in pending else loss.detach()
+                    )
+                pause = bool(stop) or done % options.checkpoint_every == 0 or done == steps
+                if (
+                    pause or done % options.log_every == 0
+                ):  # one wait for the device, not one a step
+                    for name, value in pending.items():
+                        sums[name] = sums.get(name, 0.0) + float(value)
+                    pending.clear()
+                seconds += time.perf_counter() - start
+                progress.update(batch)
+                if done % options.log_every == 0:
+                    means = {name: total / options.log_every for name, total in sums.items()}
+                    sums = {}
+                    _check_finite(options.out, done, means)
+                    metrics.write(done, done * batch, {**means, "seconds": seconds})
+                    progress.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
+                if evaluate is not None and evaluate_at(done):
+                    seed_step(options.seed, done)
+                    metrics.write(done, done * batch, evaluate(done))
+                if pause:
+                    save()
+                if stop and done < steps:
+                    raise KeyboardInterrupt
+    finally:
+        progress.close()
+        metrics.close()
+    return seconds
+
+
+def average(model: nn.Module, batch: int, horizon: int) -> AveragedModel:
+    """Exponential moving average of a model's weights over about ``horizon`` images.
+
+    It warms up: early on the horizon is a tenth of what was seen, so that the average is never held
+    back by the initial weights.
+    """
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        n = int(count)
+        decay = min(1 - min(1.0, batch / horizon), (1 + n) / (10 + n))
+        torch._foreach_lerp_(averaged, current, 1 - decay)
+
+    return AveragedModel(model, multi_avg_fn=update)  # type: ignore[arg-type]
+
+
+def changed_options(options: Any, **values: Any) -> Any:
+    """``dataclasses.replace`` that ignores names the dataclass does not have."""
+    from dataclasses import replace
+
+    known = {f.name for f in fields(options)}
+    return replace(options, **{k: v for k, v in values.items() if k in known})
