@@ -102,7 +102,7 @@ class Bundle:
         return self.codes_of_latents(self.generated_latents)
 
     def codes_of_latents(self, latents: np.ndarray) -> np.ndarray:
-        """latents float (..., latent_dim) -> codes float32 (..., code_dim)."""
+        """Latents float (..., latent_dim) -> codes float32 (..., code_dim)."""
         flat = torch.from_numpy(latents.reshape(-1, latents.shape[-1]).astype(np.float32))
         codes = self.standardisation.to_codes(flat).numpy()
         return codes.reshape(*latents.shape[:-1], -1)
@@ -176,9 +176,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise BundleError(f"{path} cannot be read ({error}); get the bundle again") from None
 
 
-def _expect(
-    arrays: Mapping[str, np.ndarray], path: Path, shapes: Mapping[str, tuple[int, ...]]
-) -> None:
+def _expect(arrays: Mapping[str, np.ndarray], path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Check names, shapes and finiteness of a file's arrays."""
     for name, shape in shapes.items():
         if name not in arrays:
@@ -254,7 +252,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     )
     labels = latents["real_labels"].astype(np.int64)
     splits = latents["real_splits"]
-    if n and not (0 <= labels.min() and labels.max() < len(classes) and splits.max() < len(SPLITS)):
+    if n and not (labels.min() >= 0 and labels.max() < len(classes) and splits.max() < len(SPLITS)):
         raise BundleError(f"{path / 'latents.safetensors'} is damaged: a label is out of range")
     positions = _read_arrays(path / "map.safetensors")
     _expect(
@@ -308,10 +306,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         curves=_read_json(path / "curves.json"),
         card=(path / CARD).read_text(encoding="utf-8"),
         standardisation=Standardisation(
-            *(
-                torch.from_numpy(standard[k].astype(np.float32))
-                for k in ("mean", "components", "scale")
-            )
+            *(torch.from_numpy(standard[k].astype(np.float32)) for k in ("mean", "components", "scale"))
         ),
         autoencoder_config=autoencoder,
         gan_config=gan,
@@ -401,8 +396,7 @@ def write_bundle(
                 "snapshot_samples": len(latents["snapshot_z"]),
             },
             "files": {
-                f: {"sha256": sha256(temporary / f), "bytes": (temporary / f).stat().st_size}
-                for f in FILES
+                f: {"sha256": sha256(temporary / f), "bytes": (temporary / f).stat().st_size} for f in FILES
             },
         }
         (temporary / MANIFEST).write_text(json.dumps(whole, indent=2) + "\n")

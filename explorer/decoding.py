@@ -61,9 +61,7 @@ def gif(pictures: np.ndarray, seconds: float = 3.0, scale: int = 4) -> bytes:
     loop = [*pictures, *pictures[-2:0:-1]]
     frames = [Image.fromarray(p.repeat(scale, 0).repeat(scale, 1)) for p in loop]
     duration = max(20, round(1000 * seconds / len(frames)))  # browsers slow anything below 20 ms
-    return _bytes(
-        frames[0], "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0
-    )
+    return _bytes(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0)
 
 
 def data_uri(picture: np.ndarray, quality: int = 90) -> str:

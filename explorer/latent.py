@@ -42,11 +42,11 @@ class Standardisation:
         return cls(mean.float(), components.float().contiguous(), scale.float())
 
     def to_latents(self, codes: Tensor) -> Tensor:
-        """codes float (n, code_dim) -> latents float (n, latent_dim)."""
+        """Codes float (n, code_dim) -> latents float (n, latent_dim)."""
         return (codes - self.mean) @ self.components.T / self.scale
 
     def to_codes(self, latents: Tensor) -> Tensor:
-        """latents float (n, latent_dim) -> codes float (n, code_dim)."""
+        """Latents float (n, latent_dim) -> codes float (n, code_dim)."""
         return (latents * self.scale) @ self.components + self.mean
 
     def to(self, device: torch.device | str) -> "Standardisation":
@@ -100,9 +100,7 @@ def nearest(
     rows = torch.from_numpy(np.ascontiguousarray(queries, np.float32))
     distances, indices = [], []
     for part in rows.split(batch):
-        d, i = torch.cdist(part, ref, compute_mode="donot_use_mm_for_euclid_dist").topk(
-            k, largest=False
-        )
+        d, i = torch.cdist(part, ref, compute_mode="donot_use_mm_for_euclid_dist").topk(k, largest=False)
         distances.append(d)
         indices.append(i)
     if not distances:

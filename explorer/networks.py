@@ -213,7 +213,5 @@ def to_unit_range(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """float (n, 3, h, w) around [-1, 1] -> uint8 (n, h, w, 3), rounded and clipped to 0-255."""
-    return (
-        images.float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
-    )
+    """Float (n, 3, h, w) around [-1, 1] -> uint8 (n, h, w, 3), rounded and clipped to 0-255."""
+    return images.float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)

@@ -52,9 +52,7 @@ def current_bundle() -> Bundle:
     default = names.index(DEFAULT_BUNDLE) if DEFAULT_BUNDLE in names else 0
     # A widget's own key is dropped when another page is shown; this one survives.
     kept = st.session_state.get("bundle_name")
-    name = st.sidebar.selectbox(
-        "Bundle", names, index=names.index(kept) if kept in names else default
-    )
+    name = st.sidebar.selectbox("Bundle", names, index=names.index(kept) if kept in names else default)
     if kept is not None and kept != name:  # points of one bundle mean nothing in another
         for key in ("selected", "new_samples"):
             st.session_state.pop(key, None)

@@ -142,9 +142,7 @@ def run_autoencoder(options: AutoencoderOptions) -> Path:
             codes = model.encoder(target).float()
             noisy = codes + options.code_noise * torch.randn_like(codes)
             output = model.decoder(noisy)
-        fit = losses.reconstruction(
-            output.float(), target, l2=options.l2, l1=options.l1, ssim=options.ssim
-        )
+        fit = losses.reconstruction(output.float(), target, l2=options.l2, l1=options.l1, ssim=options.ssim)
         penalty = codes.square().mean()
         optimiser.zero_grad(set_to_none=True)
         (fit + options.code_penalty * penalty).backward()
@@ -158,9 +156,7 @@ def run_autoencoder(options: AutoencoderOptions) -> Path:
         return {
             "val_psnr": metrics.psnr(output, probe).mean().item(),
             "val_ssim": metrics.ssim(output, probe).mean().item(),
-            "val_sharpness": (
-                metrics.sharpness(output).mean() / metrics.sharpness(probe).mean()
-            ).item(),
+            "val_sharpness": (metrics.sharpness(output).mean() / metrics.sharpness(probe).mean()).item(),
         }
 
     every = max(1, options.evaluate_every // options.batch)
@@ -177,9 +173,7 @@ def run_autoencoder(options: AutoencoderOptions) -> Path:
             "seconds": seconds,
             "images": options.steps * options.batch,
             "parameters": parameter_count(model),
-            "bf16": has_fast_bf16(device)
-            and options.precision == "auto"
-            or options.precision == "bf16",
+            "bf16": (has_fast_bf16(device) and options.precision == "auto") or options.precision == "bf16",
         },
     )
     return options.out
@@ -200,9 +194,7 @@ def load_run(folder: Path) -> tuple[Autoencoder, AutoencoderOptions]:
     from safetensors.torch import load_file
 
     if not (folder / "done.json").is_file():
-        raise UserError(
-            f"{folder} holds no finished autoencoder; run python -m training.autoencoder first"
-        )
+        raise UserError(f"{folder} holds no finished autoencoder; run python -m training.autoencoder first")
     options = options_from_json(AutoencoderOptions, read_json(folder / "options.json")["options"])
     model = Autoencoder(options.config)
     model.load_state_dict(load_file(folder / "autoencoder.safetensors"))

@@ -86,9 +86,7 @@ def run_bundle(options: BundleOptions) -> Path:
         "snapshots": place(codes_of(snapshots), real, position).reshape(*snapshots.shape[:2], 2),
     }
     measured = codec_table.measure(model, dataset, judged=options.judge)
-    judged, verdicts = _judge(
-        model, dataset, pictures.numpy(), real, codes_of(generated.numpy()), options
-    )
+    judged, verdicts = _judge(model, dataset, pictures.numpy(), real, codes_of(generated.numpy()), options)
     gan_done = read_json(options.latent_gan / "done.json")
     manifest: dict[str, Any] = {
         "name": options.out.name,

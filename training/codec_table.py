@@ -30,9 +30,7 @@ class TableOptions:
     """Ask the ImageNet judge."""
 
 
-def recognised(
-    judge: Judge, pictures: np.ndarray, labels: np.ndarray, index: list[int]
-) -> np.ndarray:
+def recognised(judge: Judge, pictures: np.ndarray, labels: np.ndarray, index: list[int]) -> np.ndarray:
     """Whether the judge gives each picture its own class among the dataset's classes, bool (n,).
 
     pictures: uint8 (n, s, s, 3). labels: int64 (n,). index: ImageNet index of each class.
@@ -61,16 +59,12 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
             "n": len(chosen),
             "psnr": metrics.psnr(output, originals).mean().item(),
             "ssim": metrics.ssim(output, originals).mean().item(),
-            "sharpness": (
-                metrics.sharpness(output).mean() / metrics.sharpness(originals).mean()
-            ).item(),
+            "sharpness": (metrics.sharpness(output).mean() / metrics.sharpness(originals).mean()).item(),
         }
         if judge is not None:
             labels = dataset.store.labels[chosen]
             for kind, pictures in (("original", originals), ("round_trip", output)):
-                hits = recognised(
-                    judge, pictures.numpy(), labels, [i for i in index if i is not None]
-                )
+                hits = recognised(judge, pictures.numpy(), labels, [i for i in index if i is not None])
                 result[f"recognised_{kind}"] = float(hits.mean())
         results[part] = result
     return results
@@ -85,8 +79,7 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     for run, parts in results.items():
         for part, r in parts.items():
             judged = [
-                f"{r[k]:.3f}" if k in r else "-"
-                for k in ("recognised_original", "recognised_round_trip")
+                f"{r[k]:.3f}" if k in r else "-" for k in ("recognised_original", "recognised_round_trip")
             ]
             rows.append(
                 f"| {run} | {part} | {r['n']} | {r['psnr']:.2f} | {r['ssim']:.3f} "

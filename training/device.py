@@ -20,9 +20,7 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device {name!r} cannot be used here ({error}); try --device auto"
-        ) from None
+        raise UserError(f"device {name!r} cannot be used here ({error}); try --device auto") from None
     return device
 
 

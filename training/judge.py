@@ -77,9 +77,7 @@ class Judge(nn.Module):
         """ImageNet probabilities, float32 (n, 1000), of uint8 images (n, h, w, 3)."""
         return self.logits(images).softmax(1)
 
-    def activation_maps(
-        self, images: np.ndarray, size: int = 288, upsample: int = 4
-    ) -> Iterator[np.ndarray]:
+    def activation_maps(self, images: np.ndarray, size: int = 288, upsample: int = 4) -> Iterator[np.ndarray]:
         """For each image, the map of evidence for its best dog class.
 
         Yields float32 (s, s) with s = upsample * size / 32: bilinear between the cells, so that a

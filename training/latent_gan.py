@@ -200,9 +200,7 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
         for optimiser in optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(index)
-        chosen = torch.from_numpy(
-            batch_indices(options.seed, index, options.batch, len(real_latents))
-        )
+        chosen = torch.from_numpy(batch_indices(options.seed, index, options.batch, len(real_latents)))
         real = real_latents[chosen.to(device)]
         z = torch.randn(options.batch, options.z_dim, device=device)
         with autocast(device, options.precision):
@@ -252,9 +250,7 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, lambda temporary: save_file({"latents": latents}, temporary))
         values = monitor(sample(ema.module, z_evaluation))
-        norms = [
-            torch.linalg.matrix_norm(p, 2).item() for p in discriminator.parameters() if p.ndim == 2
-        ]
+        norms = [torch.linalg.matrix_norm(p, 2).item() for p in discriminator.parameters() if p.ndim == 2]
         return {**values, "d_spectral_norm": max(norms)}
 
     seconds = train(

@@ -123,9 +123,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read {path} ({error}); run the stage that writes it again"
-        ) from None
+        raise UserError(f"cannot read {path} ({error}); run the stage that writes it again") from None
 
 
 def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -272,10 +270,7 @@ def train(
     def save() -> None:
         parts = {name: part.state_dict() for name, part in state.items()}
         weights = [
-            t
-            for p in parts.values()
-            for t in p.values()
-            if isinstance(t, Tensor) and t.is_floating_point()
+            t for p in parts.values() for t in p.values() if isinstance(t, Tensor) and t.is_floating_point()
         ]
         if not all(bool(torch.isfinite(t).all()) for t in weights):
             _check_finite(options.out, done, {"weights": float("nan")})
@@ -296,13 +291,9 @@ def train(
                 losses = step_fn(done)
                 done += 1
                 for name, loss in losses.items():
-                    pending[name] = (
-                        pending[name] + loss.detach() if name in pending else loss.detach()
-                    )
+                    pending[name] = pending[name] + loss.detach() if name in pending else loss.detach()
                 pause = bool(stop) or done % options.checkpoint_every == 0 or done == steps
-                if (
-                    pause or done % options.log_every == 0
-                ):  # one wait for the device, not one a step
+                if pause or done % options.log_every == 0:  # one wait for the device, not one a step
                     for name, value in pending.items():
                         sums[name] = sums.get(name, 0.0) + float(value)
                     pending.clear()

@@ -31,9 +31,7 @@ class Box(NamedTuple):
 def read_boxes(path: Path) -> dict[str, Box]:
     """Boxes by file stem from a CSV with the columns stem, left, top, width, height."""
     with path.open(newline="") as file:
-        return {
-            row["stem"]: Box(*(float(row[k]) for k in Box._fields)) for row in csv.DictReader(file)
-        }
+        return {row["stem"]: Box(*(float(row[k]) for k in Box._fields)) for row in csv.DictReader(file)}
 
 
 def write_boxes(path: Path, boxes: Mapping[str, Box]) -> None:

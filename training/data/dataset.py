@@ -141,6 +141,4 @@ def open_dataset(options: DataOptions) -> Dataset:
     for split in ("train", "val"):
         if not (splits == split).any():
             raise UserError(f"no {split} images are left in the seen classes of {options.source}")
-    return Dataset(
-        options, store, source.classes, held_out, splits, source.description, source.licence
-    )
+    return Dataset(options, store, source.classes, held_out, splits, source.description, source.licence)

@@ -80,9 +80,7 @@ def open_source(spec: str, image_size: int = 64) -> Source:
         return _digits(spec)
     if kind == "torchvision" and rest:
         return _torchvision(spec, rest)
-    raise UserError(
-        f"unknown source {spec!r}: use folder:PATH, imagewoof[:PATH], digits or torchvision:NAME"
-    )
+    raise UserError(f"unknown source {spec!r}: use folder:PATH, imagewoof[:PATH], digits or torchvision:NAME")
 
 
 def _split_by_seed(labels: Sequence[int], val_share: float = 0.2, seed: int = 0) -> list[str]:
@@ -152,9 +150,7 @@ def _imagewoof(spec: str, path: Path | None, image_size: int) -> Source:
         raise UserError(f"there is no folder {path}; give the folder that holds ImageWoof's train/")
     classes, items = _list_files(path, names=lambda folder: IMAGEWOOF_BREEDS.get(folder, folder))
     if not classes:
-        raise UserError(
-            f"{path} holds no ImageWoof images; it should hold train/n02086240/ and so on"
-        )
+        raise UserError(f"{path} holds no ImageWoof images; it should hold train/n02086240/ and so on")
     return Source(
         spec,
         classes,
@@ -193,9 +189,7 @@ def _digits(spec: str) -> Source:
     labels = [int(t) for t in digits.target]
     items = [
         Item(f"{i:04d}", label, split, _array_opener(image))
-        for i, (image, label, split) in enumerate(
-            zip(images, labels, _split_by_seed(labels), strict=True)
-        )
+        for i, (image, label, split) in enumerate(zip(images, labels, _split_by_seed(labels), strict=True))
     ]
     return Source(
         spec,
@@ -223,9 +217,7 @@ def _torchvision_dataset(name: str, split: str) -> Any:
     elif "split" in parameters:
         part = {"split": "train" if split == "train" else "test"}
     else:
-        raise UserError(
-            f"torchvision's {name} has no train and test parts; use folder:PATH instead"
-        )
+        raise UserError(f"torchvision's {name} has no train and test parts; use folder:PATH instead")
     try:
         return dataset(root="data", download=True, **part)
     except (OSError, RuntimeError, ValueError, TypeError) as error:
@@ -246,15 +238,11 @@ def _torchvision(spec: str, name: str) -> Source:
         if targets is None:
             raise UserError(f"torchvision's {name} is not a classification dataset")
         labels = [int(t) for t in targets]
-        classes = tuple(getattr(dataset, "classes", ())) or tuple(
-            str(i) for i in range(max(labels) + 1)
-        )
+        classes = tuple(getattr(dataset, "classes", ())) or tuple(str(i) for i in range(max(labels) + 1))
         items += [
             Item(f"{split}/{i:05d}", label, split, lambda d=dataset, i=i: d[i][0])  # type: ignore[misc]
             for i, label in enumerate(labels)
         ]
     # torchvision's class names carry underscores in some datasets; a breed is typed with spaces.
     classes = tuple(re.sub(r"_", " ", c) for c in classes)
-    return Source(
-        spec, classes, tuple(items), f"torchvision.datasets.{name}", "see torchvision's docs"
-    )
+    return Source(spec, classes, tuple(items), f"torchvision.datasets.{name}", "see torchvision's docs")
