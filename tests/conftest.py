@@ -1,0 +1,140 @@
+"""Fixtures of the app's tests: bundles to open, the app on a port of its own, and a page in Chromium.
+
+A browser test that meets a console error, or a request that leaves the machine, fails at its end.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+
+ROOT = Path(__file__).parent.parent
+BUNDLE = "digits-copy"
+DAMAGED = "digits-damaged"
+CHROMIUM = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
+CHROMIUM_ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TIMEOUT_MS = 60_000  # generous: a shared machine may be slow, and no test measures time
+
+
+@dataclass(frozen=True)
+class App:
+    """A running app. url: its address without a slash at the end."""
+
+    url: str
+
+    def link(self, page: str = "", bundle: str = BUNDLE) -> str:
+        """Address of a page ("", "journey" or "held_out") with a bundle chosen."""
+        return f"{self.url}/{page}?{urllib.parse.urlencode({'bundle': bundle})}"
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of two copies of pretrained/digits: a whole one and one with a truncated file."""
+    folder = tmp_path_factory.mktemp("bundles")
+    for name in (BUNDLE, DAMAGED):
+        shutil.copytree(ROOT / "pretrained" / "digits", folder / name)
+    map_file = folder / DAMAGED / "map.safetensors"
+    map_file.write_bytes(map_file.read_bytes()[:-100])
+    return folder
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the app did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def app(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The real app, started as a user starts it, with the folder of test bundles added."""
+    url = f"http://127.0.0.1:{(port := _free_port())}"
+    log = tmp_path_factory.mktemp("app") / "streamlit.log"
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "DUAL_SPACE_BUNDLES": str(bundles)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _wait_until_healthy(url, process, log)
+        yield App(url)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    """Chromium. Without it the browser tests are skipped, but in CI they fail."""
+    if not Path(CHROMIUM).is_file() and not os.environ.get("CI"):
+        pytest.skip(f"no Chromium at {CHROMIUM}; name one in CHROMIUM_PATH")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture()
+def page(chromium: "Browser") -> Iterator["Page"]:
+    """A fresh browser page of 1440x900. At the end: no console error, no request to another machine."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(TIMEOUT_MS)
+    page = context.new_page()
+    problems: list[str] = []
+
+    def check_message(message: "ConsoleMessage") -> None:
+        if message.type == "error":
+            problems.append(f"console: {message.text}")
+
+    def check_request(request: "Request") -> None:
+        parts = urllib.parse.urlsplit(request.url)
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.hostname not in ("127.0.0.1", "localhost"):
+            problems.append(f"request: {request.url}")
+
+    page.on("console", check_message)
+    page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
+    page.on("request", check_request)
+    yield page
+    context.close()
+    assert not problems, problems
