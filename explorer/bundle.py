@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save_file as save_arrays
+from safetensors.numpy import save as to_bytes
 
 from explorer.latent import Standardisation
 from explorer.networks import Autoencoder, AutoencoderConfig, GanConfig, Generator
@@ -137,12 +137,6 @@ def _load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], path
     model.load_state_dict({k: v.float() for k, v in weights.items()})
 
 
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def list_bundles(*folders: Path) -> dict[str, Path]:
     """Bundle folders by name below the given folders: every sub-folder, or the folder itself.
 
@@ -154,25 +148,26 @@ def list_bundles(*folders: Path) -> dict[str, Path]:
         if not folder.is_dir():
             continue
         for path in (folder, *sorted(folder.iterdir())):
-            if path.is_dir() and any((path / name).is_file() for name in known):
+            hidden = path != folder and path.name.startswith(".")  # one that is being written
+            if path.is_dir() and not hidden and any((path / name).is_file() for name in known):
                 name = path.resolve().name
                 found.setdefault(name if name not in found else str(path), path)
     return found
 
 
-def _read_json(path: Path) -> Any:
+def _read(path: Path) -> bytes:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
         raise BundleError(f"{path} is missing; get the bundle again or train it anew") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise BundleError(f"{path} cannot be read ({error}); get the bundle again") from None
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def _parse(path: Path, parse: Callable[[bytes], Any], content: bytes) -> Any:
     try:
-        return load_arrays(path.read_bytes())
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        return parse(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read ({error}); get the bundle again") from None
 
 
@@ -195,7 +190,7 @@ def _expect(arrays: Mapping[str, np.ndarray], path: Path, shapes: Mapping[str, t
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """bundle.json of a bundle, with its format and version checked."""
-    manifest = _read_json(path / MANIFEST)
+    manifest = _parse(path / MANIFEST, json.loads, _read(path / MANIFEST))
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{path / MANIFEST} is not the manifest of a dual-space bundle")
     if manifest.get("version") != VERSION:
@@ -219,23 +214,28 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
-    for name in FILES:
-        if not (path / name).is_file():
-            raise BundleError(f"{path / name} is missing; get the bundle again or train it anew")
-        if sha256(path / name) != manifest["files"][name]["sha256"]:
+    contents = {name: _read(path / name) for name in FILES}
+    for name, content in contents.items():
+        if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
             raise BundleError(
                 f"{path / name} is damaged or was changed (its SHA-256 differs from bundle.json); "
                 "get the bundle again"
             )
+
+    def arrays_of(name: str) -> dict[str, np.ndarray]:
+        return _parse(path / name, load_arrays, contents[name])
+
     autoencoder = AutoencoderConfig(**manifest["networks"]["autoencoder"])
     gan = GanConfig(**manifest["networks"]["generator"])
     classes, held_out = tuple(manifest["classes"]), tuple(manifest["held_out"])
     if not set(held_out) <= set(classes):
-        raise BundleError(f"{path / MANIFEST} holds out classes that are not among its classes")
+        raise BundleError(
+            f"{path / MANIFEST} holds out classes that are not among its classes; get the bundle again"
+        )
     n, m = manifest["counts"]["real"], manifest["counts"]["generated"]
     s, r = manifest["counts"]["snapshots"], manifest["counts"]["snapshot_samples"]
 
-    latents = _read_arrays(path / "latents.safetensors")
+    latents = arrays_of("latents.safetensors")
     _expect(
         latents,
         path / "latents.safetensors",
@@ -252,22 +252,30 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     )
     labels = latents["real_labels"].astype(np.int64)
     splits = latents["real_splits"]
-    if n and not (labels.min() >= 0 and labels.max() < len(classes) and splits.max() < len(SPLITS)):
-        raise BundleError(f"{path / 'latents.safetensors'} is damaged: a label is out of range")
-    positions = _read_arrays(path / "map.safetensors")
+    if not (np.isin(labels, range(len(classes))).all() and np.isin(splits, range(len(SPLITS))).all()):
+        raise BundleError(
+            f"{path / 'latents.safetensors'} is damaged: a label is out of range; get the bundle again"
+        )
+    held_out_labels = [classes.index(name) for name in held_out]
+    if (np.isin(labels, held_out_labels) != (splits == SPLITS.index("held_out"))).any():
+        raise BundleError(
+            f"{path / 'latents.safetensors'} is damaged: its splits contradict the held-out classes; "
+            "get the bundle again"
+        )
+    positions = arrays_of("map.safetensors")
     _expect(
         positions,
         path / "map.safetensors",
         {"real": (n, 2), "generated": (m, 2), "snapshots": (s, r, 2)},
     )
-    judge = _read_arrays(path / "judge.safetensors")
+    judge = arrays_of("judge.safetensors")
     counts = {"photo": n, "round_trip": n, "generated": m}
     _expect(
         judge,
         path / "judge.safetensors",
         {f"{k}_{v}": (c,) for k, c in counts.items() for v in ("top1", "confidence")},
     )
-    standard = _read_arrays(path / "standardisation.safetensors")
+    standard = arrays_of("standardisation.safetensors")
     _expect(
         standard,
         path / "standardisation.safetensors",
@@ -279,12 +287,14 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     )
     weights = {}
     for network in ("autoencoder", "generator"):
-        arrays = _read_arrays(path / f"{network}.safetensors")
+        arrays = arrays_of(f"{network}.safetensors")
         _expect(arrays, path / f"{network}.safetensors", {})
         weights[network] = {k: torch.from_numpy(v) for k, v in arrays.items()}
-    names = _read_json(path / "images.json")["names"]
+    names = _parse(
+        path / "images.json", lambda text: tuple(json.loads(text)["names"]), contents["images.json"]
+    )
     if len(names) != n:
-        raise BundleError(f"{path / 'images.json'} names {len(names)} images, not {n}")
+        raise BundleError(f"{path / 'images.json'} names {len(names)} images, not {n}; get the bundle again")
     bundle = Bundle(
         path=path,
         manifest=manifest,
@@ -292,7 +302,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         held_out=held_out,
         labels=labels,
         splits=np.array(SPLITS)[splits],
-        names=tuple(names),
+        names=names,
         real_codes=latents["real_codes"],
         generated_z=latents["generated_z"],
         generated_latents=latents["generated_latents"],
@@ -303,8 +313,8 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         map_generated=positions["generated"],
         map_snapshots=positions["snapshots"],
         judge=judge,
-        curves=_read_json(path / "curves.json"),
-        card=(path / CARD).read_text(encoding="utf-8"),
+        curves=_parse(path / "curves.json", json.loads, contents["curves.json"]),
+        card=_parse(path / CARD, bytes.decode, contents[CARD]),
         standardisation=Standardisation(
             *(torch.from_numpy(standard[k].astype(np.float32)) for k in ("mean", "components", "scale"))
         ),
@@ -315,6 +325,10 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     bundle.load_autoencoder()  # checks the weights' names and shapes
     bundle.load_generator()
     return bundle
+
+
+def _halves(model: torch.nn.Module) -> dict[str, tuple[np.ndarray, type]]:
+    return {k: (v.detach().cpu().numpy(), np.float16) for k, v in model.state_dict().items()}
 
 
 def write_bundle(
@@ -340,44 +354,26 @@ def write_bundle(
     Raises BundleError when the disk is full or what was written cannot be opened.
     """
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    old = path.with_name(f".{path.name}.old{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
-        halves = {
-            "real_codes",
-            "generated_z",
-            "generated_latents",
-            "snapshot_z",
-            "snapshot_latents",
-        }
+        halves = {"real_codes", "generated_z", "generated_latents", "snapshot_z", "snapshot_latents"}
         integers = {"real_labels": np.int16, "real_splits": np.uint8, "snapshot_images": np.int64}
-        save_arrays(
-            {
-                k: np.ascontiguousarray(v, np.float16 if k in halves else integers[k])
-                for k, v in latents.items()
+        files: dict[str, dict[str, tuple[np.ndarray, type]]] = {
+            "latents": {k: (v, np.float16 if k in halves else integers[k]) for k, v in latents.items()},
+            "map": {k: (v, np.float32) for k, v in positions.items()},
+            "judge": {k: (v, np.int16 if k.endswith("top1") else np.float16) for k, v in judge.items()},
+            "standardisation": {
+                k: (getattr(standardisation, k).cpu().numpy(), np.float32)
+                for k in ("mean", "components", "scale")
             },
-            temporary / "latents.safetensors",
-        )
-        save_arrays(
-            {k: np.ascontiguousarray(v, np.float32) for k, v in positions.items()},
-            temporary / "map.safetensors",
-        )
-        save_arrays(
-            {
-                k: np.ascontiguousarray(v, np.int16 if k.endswith("top1") else np.float16)
-                for k, v in judge.items()
-            },
-            temporary / "judge.safetensors",
-        )
-        save_arrays(
-            {k: getattr(standardisation, k).cpu().numpy() for k in ("mean", "components", "scale")},
-            temporary / "standardisation.safetensors",
-        )
-        for name, model in (("autoencoder", autoencoder), ("generator", generator)):
-            save_arrays(
-                {k: v.detach().cpu().half().numpy() for k, v in model.state_dict().items()},
-                temporary / f"{name}.safetensors",
-            )
+            "autoencoder": _halves(autoencoder),
+            "generator": _halves(generator),
+        }
+        for name, arrays in files.items():
+            content = to_bytes({k: np.ascontiguousarray(v, dtype) for k, (v, dtype) in arrays.items()})
+            (temporary / f"{name}.safetensors").write_bytes(content)
         (temporary / "images.json").write_text(json.dumps({"names": names}))
         (temporary / "curves.json").write_text(json.dumps(curves))
         (temporary / CARD).write_text(card, encoding="utf-8")
@@ -396,20 +392,27 @@ def write_bundle(
                 "snapshot_samples": len(latents["snapshot_z"]),
             },
             "files": {
-                f: {"sha256": sha256(temporary / f), "bytes": (temporary / f).stat().st_size} for f in FILES
+                f: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+                for f in FILES
+                for content in [(temporary / f).read_bytes()]
             },
         }
         (temporary / MANIFEST).write_text(json.dumps(whole, indent=2) + "\n")
         open_bundle(temporary)
-        old = path.with_name(f".{path.name}.old{os.getpid()}")
         if path.exists():
             path.rename(old)
-        temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
     except OSError as error:
         raise BundleError(
             f"{path} could not be written ({error}); free some space and run the same command again"
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
     return open_bundle(path)

@@ -35,7 +35,7 @@ def encode(model: Autoencoder, images: np.ndarray, batch: int = 256) -> np.ndarr
 
 
 def grid(pictures: np.ndarray, columns: int, gap: int = 0, fill: int = 255) -> np.ndarray:
-    """Pictures uint8 (n, h, w, 3) side by side, ``columns`` a row: uint8 (H, W, 3); empty cells are filled."""
+    """Pictures uint8 (n, h, w, 3) side by side, ``columns`` a row: uint8 (H, W, 3), empty cells filled."""
     n, h, w, _ = pictures.shape
     rows = -(-n // columns)
     sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), fill, np.uint8)

@@ -1,14 +1,16 @@
 """Encode images with a trained autoencoder: the dual space in which the GAN is trained."""
 
+import hashlib
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
 from explorer.networks import Autoencoder, to_unit_range
+from training.cli import UserError
 from training.data.dataset import Dataset, augment, center_crop
 from training.device import autocast
 from training.loop import seed_step, write_atomically
@@ -43,10 +45,25 @@ def training_codes(
 
     'augmented' is (copies * n_train, code_dim): every training image ``copies`` times, shifted and
     mirrored at random. Cached at ``path``; held-out images are never encoded here.
+    Raises UserError when the cached codes are damaged or come from another autoencoder.
     """
+    digest = hashlib.sha256()
+    for weights in model.state_dict().values():
+        digest.update(weights.cpu().numpy().tobytes())
+    made_by = {"autoencoder": digest.hexdigest()}
     if path.is_file():
-        with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
+        try:
+            with safe_open(path, framework="pt") as file:
+                found = file.metadata() or made_by
+                codes = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path} cannot be read ({error}); delete it to encode again") from None
+        if found != made_by:
+            raise UserError(
+                f"{path} was made with another autoencoder than the one there is now; "
+                "train the GAN in another --out"
+            )
+        return codes
     size = dataset.options.image_size
     train = dataset.seen("train")
     codes = {
@@ -58,5 +75,5 @@ def training_codes(
         seed_step(seed, copy)
         augmented.append(encode(model, augment(train, size), device, precision))
     codes["augmented"] = torch.cat(augmented) if augmented else codes["train"].clone()
-    write_atomically(path, lambda temporary: save_file(codes, temporary))
+    write_atomically(path, lambda temporary: save_file(codes, temporary, made_by))
     return codes

@@ -12,10 +12,8 @@ from training.cli import UserError
 def resolve_device(name: str) -> torch.device:
     """``auto`` is the GPU when there is one; any torch device name is taken as it is."""
     if name == "auto":
-        if torch.cuda.is_available():
-            name = "cuda"
-        else:
-            name = "mps" if torch.backends.mps.is_available() else "cpu"
+        gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        name = next((gpu for gpu, available in gpus.items() if available), "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -13,13 +13,14 @@ import platform
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
@@ -29,7 +30,7 @@ from training.device import device_name
 
 log = logging.getLogger(__name__)
 # Options that change where and how a run is watched, not what it computes: free to differ on resuming.
-FREE_OPTIONS = frozenset({"out", "cache", "device", "dry_run", "log_every", "checkpoint_every"})
+FREE_OPTIONS = frozenset({"preset", "out", "cache", "device", "dry_run", "log_every", "checkpoint_every"})
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "safetensors")
 
 
@@ -104,7 +105,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # a full disk, as Python, torch and safetensors put it
         temporary.unlink(missing_ok=True)
         raise UserError(
             f"could not write {path} ({error}); the last good file is kept: "
@@ -185,9 +190,10 @@ class MetricsLog:
             self.board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush and close both."""
-        self.file.close()
-        self.board.close()
+        """Close both; every line was flushed when it was written."""
+        for part in (self.file, self.board):
+            with suppress(OSError):
+                part.close()
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
@@ -267,14 +273,26 @@ def train(
     if done >= steps:
         return seconds
 
-    def save() -> None:
+    pending: dict[str, list[Tensor]] = {}
+
+    def collect() -> None:
+        # One wait for the device. Added one by one in float64, so that no pause shows in the sums.
+        for name, values in pending.items():
+            for value in torch.stack(values).tolist():
+                sums[name] = sums.get(name, 0.0) + value
+        pending.clear()
+
+    def checked_state() -> dict[str, dict[str, Any]]:
         parts = {name: part.state_dict() for name, part in state.items()}
         weights = [
             t for p in parts.values() for t in p.values() if isinstance(t, Tensor) and t.is_floating_point()
         ]
         if not all(bool(torch.isfinite(t).all()) for t in weights):
             _check_finite(options.out, done, {"weights": float("nan")})
-        saved = {"step": done, "seconds": seconds, "sums": sums, "state": parts}
+        return parts
+
+    def save() -> None:
+        saved = {"step": done, "seconds": seconds, "sums": sums, "state": checked_state()}
         write_atomically(path, lambda temporary: torch.save(saved, temporary))
 
     metrics = MetricsLog(options.out, done)
@@ -282,7 +300,6 @@ def train(
         desc=description, total=steps * batch, initial=done * batch, unit="img", unit_scale=True,
         mininterval=1, smoothing=0.05,
     )  # fmt: skip
-    pending: dict[str, Tensor] = {}
     try:
         with _stop_requests() as stop:
             while done < steps:
@@ -291,27 +308,30 @@ def train(
                 losses = step_fn(done)
                 done += 1
                 for name, loss in losses.items():
-                    pending[name] = pending[name] + loss.detach() if name in pending else loss.detach()
+                    pending.setdefault(name, []).append(loss.detach())
                 pause = bool(stop) or done % options.checkpoint_every == 0 or done == steps
-                if pause or done % options.log_every == 0:  # one wait for the device, not one a step
-                    for name, value in pending.items():
-                        sums[name] = sums.get(name, 0.0) + float(value)
-                    pending.clear()
+                if pause or done % options.log_every == 0:
+                    collect()
                 seconds += time.perf_counter() - start
                 progress.update(batch)
                 if done % options.log_every == 0:
                     means = {name: total / options.log_every for name, total in sums.items()}
-                    sums = {}
+                    sums.clear()
                     _check_finite(options.out, done, means)
                     metrics.write(done, done * batch, {**means, "seconds": seconds})
                     progress.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
                 if evaluate is not None and evaluate_at(done):
+                    checked_state()
                     seed_step(options.seed, done)
                     metrics.write(done, done * batch, evaluate(done))
                 if pause:
                     save()
                 if stop and done < steps:
                     raise KeyboardInterrupt
+    except OSError as error:
+        raise UserError(
+            f"could not write into {options.out} ({error}); free some space and run the same command again"
+        ) from None
     finally:
         progress.close()
         metrics.close()

@@ -8,6 +8,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -99,26 +100,36 @@ def open_store(
     content = [source.spec, size, margin, listing, sorted(boxes.items()) if boxes else None]
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     folder = cache / f"{source.spec.partition(':')[0]}-{size + 2 * margin}px-{key}"
-    if not (folder / "index.json").is_file():
-        try:
+    try:
+        if not _whole(folder):
             _build(source, size, margin, boxes, folder, workers or os.cpu_count() or 1)
-        except OSError as error:
-            raise UserError(
-                f"the decoded images could not be cached in {cache} ({error}); "
-                "free some space or choose another folder with --cache"
-            ) from None
-    index = json.loads((folder / "index.json").read_text())
+        index = json.loads((folder / "index.json").read_text())
+        images = np.load(folder / "images.npy", mmap_mode="r")
+    except OSError as error:
+        raise UserError(
+            f"the decoded images could not be cached in {cache} ({error}); "
+            "free some space or choose another folder with --cache"
+        ) from None
     for name, reason in index["skipped"].items():
         log.warning("skipped %s: %s", name, reason)
     if index["skipped"]:
         log.warning("%d of %d images skipped", len(index["skipped"]), len(source.items))
     return ImageStore(
-        np.load(folder / "images.npy", mmap_mode="r"),
+        images,
         np.array(index["labels"], np.int64),
         np.array(index["splits"]),
         tuple(index["names"]),
         index["skipped"],
     )
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a cached array can be opened and has a row for every name."""
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        return len(np.load(folder / "images.npy", mmap_mode="r")) == len(index["names"])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _build(
@@ -131,35 +142,35 @@ def _build(
 ) -> None:
     """Decode into a temporary folder, then rename: a killed run leaves no half-filled cache."""
     stored = size + 2 * margin
+
+    def write_header(file: BinaryIO, n: int) -> None:  # its length does not depend on n
+        shape = (n, stored, stored, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+
     temporary = folder.with_name(f"{folder.name}.tmp{os.getpid()}")
     temporary.mkdir(parents=True, exist_ok=True)
     try:
-        images = np.lib.format.open_memmap(
-            temporary / "images.npy", "w+", np.uint8, (len(source.items), stored, stored, 3)
-        )
         kept: list[Item] = []
         skipped: dict[str, str] = {}
-        with ThreadPoolExecutor(workers) as pool:
+        # Written as a file, not through a memory map, where a full disk would kill the process (SIGBUS).
+        with (temporary / "images.npy").open("wb") as file, ThreadPoolExecutor(workers) as pool:
+            write_header(file, len(source.items))
             decoded = pool.map(lambda item: _decode(item, boxes, size, margin), source.items)
             progress = tqdm(decoded, f"decoding at {stored} px", len(source.items), unit="img")
             for item, result in zip(source.items, progress, strict=True):
                 if isinstance(result, str):
                     skipped[item.name] = result
                 else:
-                    images[len(kept)] = result
+                    file.write(result.tobytes())
                     kept.append(item)
+            file.seek(0)
+            write_header(file, len(kept))
         if not kept:
             raise UserError(
                 f"none of the {len(skipped)} images of {source.spec} could be read "
                 f"(the first: {next(iter(skipped.items()))})"
             )
-        images.flush()
-        del images
-        if skipped:  # the array was sized for all of them
-            whole = np.load(temporary / "images.npy", mmap_mode="r")
-            np.save(temporary / "kept.npy", whole[: len(kept)])
-            del whole
-            (temporary / "kept.npy").replace(temporary / "images.npy")
         index = {
             "source": source.spec,
             "names": [i.name for i in kept],
@@ -168,7 +179,7 @@ def _build(
             "skipped": skipped,
         }
         (temporary / "index.json").write_text(json.dumps(index))
-        if folder.exists():  # left over without its index
+        if folder.exists():  # half of one, or damaged
             shutil.rmtree(folder)
         temporary.rename(folder)
     finally:

@@ -4,9 +4,12 @@ A source is named on the command line: ``folder:PATH``, ``imagewoof[:PATH]``, ``
 ``torchvision:NAME``. It lists its images without decoding them.
 """
 
+import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -163,18 +166,27 @@ def _imagewoof(spec: str, path: Path | None, image_size: int) -> Source:
 
 
 def _download_imagewoof(shorter_side: int) -> Path:
-    """Download fast.ai's archive into data/, checksum verified; returns the unpacked folder."""
-    from torchvision.datasets.utils import download_and_extract_archive
+    """Download fast.ai's archive into data/, checksum verified; returns the unpacked folder.
+
+    It is unpacked under another name and renamed when it is whole.
+    """
+    from torchvision.datasets.utils import download_url, extract_archive
 
     url, md5 = IMAGEWOOF_ARCHIVES[shorter_side]
+    folder = Path("data") / f"imagewoof2-{shorter_side}"
+    unpacking = folder.with_name(f".{folder.name}.tmp{os.getpid()}")
     try:
-        download_and_extract_archive(url, download_root="data", md5=md5)
-    except (OSError, RuntimeError, EOFError) as error:  # no network, wrong checksum, full disk
+        download_url(url, "data", md5=md5)
+        extract_archive(str(Path("data") / url.rpartition("/")[2]), str(unpacking))
+        (unpacking / folder.name).rename(folder)
+    except (OSError, RuntimeError, EOFError, HTTPException) as error:  # no network, bad checksum, full disk
         raise UserError(
             f"ImageWoof could not be downloaded from {url} ({error}); "
             "unpack it yourself into data/ or name its folder as imagewoof:PATH"
         ) from None
-    return Path("data") / f"imagewoof2-{shorter_side}"
+    finally:
+        shutil.rmtree(unpacking, ignore_errors=True)
+    return folder
 
 
 def _array_opener(array: np.ndarray) -> Callable[[], Image.Image]:
@@ -206,8 +218,8 @@ def _torchvision_dataset(name: str, split: str) -> Any:
 
     from torchvision import datasets
 
-    dataset = getattr(datasets, name, None)
-    if not inspect.isclass(dataset):
+    dataset: Any = getattr(datasets, name, None)
+    if not isinstance(dataset, type):
         raise UserError(f"torchvision has no dataset called {name!r}; see torchvision.datasets")
     parameters = inspect.signature(dataset).parameters
     if "train" in parameters:
@@ -238,7 +250,8 @@ def _torchvision(spec: str, name: str) -> Source:
         if targets is None:
             raise UserError(f"torchvision's {name} is not a classification dataset")
         labels = [int(t) for t in targets]
-        classes = tuple(getattr(dataset, "classes", ())) or tuple(str(i) for i in range(max(labels) + 1))
+        named = tuple(getattr(dataset, "classes", ())) or tuple(str(i) for i in range(max(labels) + 1))
+        classes = max(classes, named, key=len)
         items += [
             Item(f"{split}/{i:05d}", label, split, lambda d=dataset, i=i: d[i][0])  # type: ignore[misc]
             for i, label in enumerate(labels)

@@ -1,0 +1,161 @@
+"""Helpers of the tests of training and of bundles: tiny photographs, options, runs and bundles."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from explorer.bundle import SPLITS, Bundle, write_bundle
+from explorer.latent import Standardisation
+from explorer.networks import Autoencoder, AutoencoderConfig, GanConfig, Generator
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted(p for p in (ROOT / "pretrained").iterdir() if p.is_dir() and not p.name.startswith("."))
+
+# The smallest networks that still train; as options of the scripts.
+TINY_AUTOENCODER: dict[str, Any] = {
+    "source": "digits",
+    "hold_out": ("7",),
+    "image_size": 16,
+    "margin": 1,
+    "code_channels": 2,
+    "code_size": 4,
+    "widths": (8, 8),
+    "encoder_blocks": (0, 1),
+    "decoder_blocks": (1, 0),
+    "images": 640,
+    "batch": 32,
+    "ema_images": 100,
+    "evaluate_every": 320,
+    "log_every": 7,
+    "checkpoint_every": 5,
+    "seed": 3,
+    "device": "cpu",
+}
+TINY_GAN: dict[str, Any] = {
+    "z_dim": 4,
+    "latent_dim": 8,
+    "width": 16,
+    "blocks": 1,
+    "copies": 2,
+    "images": 1280,
+    "batch": 64,
+    "ema_images": 200,
+    "snapshots": 6,
+    "snapshot_samples": 8,
+    "evaluations": 2,
+    "log_every": 7,
+    "checkpoint_every": 5,
+    "seed": 3,
+    "device": "cpu",
+}
+
+
+def arguments(options: Mapping[str, Any]) -> list[str]:
+    """The command line that gives these options."""
+    words = []
+    for name, value in options.items():
+        values = value if isinstance(value, tuple) else (value,)
+        words += [f"--{name.replace('_', '-')}", *(str(v) for v in values)]
+    return words
+
+
+def script_environment() -> dict[str, str]:
+    """Environment of the scripts: one thread, so that two machines' cores do not matter, and no GPU."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+
+
+def run_script(module: str, options: Mapping[str, Any], *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m module`` with these options to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments(options), *flags],
+        cwd=ROOT, env=script_environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def write_image(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> Path:
+    """A photograph of one colour with a little grain, without losses."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.full((size[1], size[0], 3), colour, np.uint8)
+    pixels[::4, ::4] ^= 1
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def write_classes(root: Path, classes: Mapping[str, tuple[int, int, int]], n: int = 6) -> Path:
+    """A class-per-folder tree: ``n`` photographs of each class, all of the class's colour."""
+    for name, colour in classes.items():
+        for i in range(n):
+            write_image(root / name / f"{name}-{i:03d}.png", colour)
+    return root
+
+
+def one_sentence(error: object) -> bool:
+    """Whether a message can stand alone for a user: one line, and no exception's name in front."""
+    text = str(error)
+    return bool(text) and "\n" not in text and "Traceback" not in text
+
+
+def tiny_parts(seed: int = 0, real: int = 12, generated: int = 5) -> dict[str, Any]:
+    """Everything ``write_bundle`` needs, from random networks: three classes, 'fox' held out."""
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    autoencoder = Autoencoder(AutoencoderConfig(8, 2, 2, (4, 4), (0, 1), (1, 0))).requires_grad_(False)
+    generator = Generator(GanConfig(3, 4, 8, 1)).requires_grad_(False)
+    labels = np.arange(real) % 3
+    splits = np.where(labels == 2, SPLITS.index("held_out"), np.arange(real) % 2)
+    code_dim, snapshots, samples = 8, 3, 2
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    return {
+        "manifest": {
+            "name": "tiny",
+            "classes": ["ape", "bee", "fox"],
+            "held_out": ["fox"],
+            "judge": {"name": None, "categories": {"3": "tiger shark"}},
+        },
+        "autoencoder": autoencoder,
+        "generator": generator,
+        "standardisation": Standardisation.fit(torch.from_numpy(normal(50, code_dim)), 4),
+        "latents": {
+            "real_codes": normal(real, code_dim),
+            "real_labels": labels,
+            "real_splits": splits,
+            "generated_z": normal(generated, 3),
+            "generated_latents": normal(generated, 4),
+            "snapshot_z": normal(samples, 3),
+            "snapshot_latents": normal(snapshots, samples, 4),
+            "snapshot_images": np.array([1, 10, 100]),
+        },
+        "positions": {
+            "real": normal(real, 2),
+            "generated": normal(generated, 2),
+            "snapshots": normal(snapshots, samples, 2),
+        },
+        "judge": {
+            f"{kind}_{value}": np.full(n, -1)
+            for kind, n in (("photo", real), ("round_trip", real), ("generated", generated))
+            for value in ("top1", "confidence")
+        },
+        "names": [f"train/{i}.png" for i in range(real)],
+        "curves": {"autoencoder": [{"step": 1, "loss": 0.5}], "latent_gan": []},
+        "card": "# tiny\n",
+    }
+
+
+def write_tiny_bundle(path: Path, seed: int = 0) -> Bundle:
+    """A whole bundle of a few kilobytes."""
+    return write_bundle(path, **tiny_parts(seed))
+
+
+def file_names(folder: Path) -> Iterable[str]:
+    """Names of everything in a folder, sorted."""
+    return sorted(p.name for p in folder.iterdir())

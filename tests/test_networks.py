@@ -1,0 +1,140 @@
+"""The networks: their shapes, what they refuse, and that an output depends on its own input alone."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from explorer.networks import (
+    Autoencoder,
+    AutoencoderConfig,
+    Discriminator,
+    GanConfig,
+    Generator,
+    parameter_count,
+    to_uint8,
+    to_unit_range,
+)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> AutoencoderConfig:
+    levels, code_size = draw(st.integers(1, 3)), draw(st.integers(1, 4))
+    widths, encoder, decoder = (
+        tuple(draw(st.lists(numbers, min_size=levels, max_size=levels)))
+        for numbers in (st.integers(1, 9), st.integers(0, 2), st.integers(0, 2))
+    )
+    return AutoencoderConfig(
+        code_size * 2**levels, draw(st.integers(1, 5)), code_size, widths, encoder, decoder
+    )
+
+
+@settings(deadline=None, max_examples=25)
+@given(configs(), st.integers(1, 3))
+def test_codes_and_round_trips_have_the_shapes_that_the_configuration_says(config, n):
+    model = Autoencoder(config)
+    images = torch.rand(n, 3, config.image_size, config.image_size)
+    codes = model.encoder(images)
+    assert codes.shape == (n, *config.code_shape)
+    assert codes[0].numel() == config.code_dim
+    assert model.decoder(codes).shape == images.shape == model(images).shape
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"image_size": 60},
+        {"code_size": 4},
+        {"widths": (48, 96)},
+        {"encoder_blocks": (1, 1)},
+        {"decoder_blocks": (1, 1, 1, 1)},
+    ],
+)
+def test_a_configuration_that_does_not_fit_together_is_refused(change):
+    with pytest.raises(ValueError, match=r"widths"):
+        AutoencoderConfig(**change)
+
+
+def test_a_configuration_survives_json_lists():
+    assert AutoencoderConfig(widths=[48, 96, 160]) == AutoencoderConfig()  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(0, 3))
+def test_generator_and_discriminator_have_the_shapes_that_the_configuration_says(z, latent, width, blocks):
+    config = GanConfig(z, latent, width, blocks)
+    latents = Generator(config)(torch.randn(5, z))
+    assert latents.shape == (5, latent)
+    assert Discriminator(config)(latents).shape == (5,)
+
+
+def randomised(model: torch.nn.Module) -> torch.nn.Module:
+    """With every weight random: residual blocks start as the identity and would hide what they do."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(0, 0.2, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (Autoencoder(AutoencoderConfig(16, 4, 4, (8, 8), (1, 1), (1, 1))), (3, 16, 16)),
+        (Generator(GanConfig(6, 5, 16, 2)), (6,)),
+        (Discriminator(GanConfig(6, 5, 16, 2)), (5,)),
+    ],
+    ids=["autoencoder", "generator", "discriminator"],
+)
+def test_no_batch_statistics_an_output_depends_on_its_own_input_alone(model, shape):
+    model = randomised(model).train()  # as in training, where batch statistics would show
+    sample = torch.randn(1, *shape)
+    one, others = torch.randn(3, *shape), 100 * torch.randn(3, *shape)
+    with torch.no_grad():
+        first = model(torch.cat([sample, one]))[0]
+        second = model(torch.cat([sample, others]))[0]
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
+    assert not any(True for _ in model.buffers())
+
+
+def test_an_autoencoder_learns_to_invert_one_batch_of_digits():
+    from sklearn.datasets import load_digits
+
+    pictures = np.round(load_digits().images[:16] * (255 / 16)).astype(np.uint8)
+    pictures = torch.from_numpy(pictures[..., None].repeat(3, 3))
+    images = to_unit_range(pictures)
+    torch.manual_seed(0)
+    model = Autoencoder(AutoencoderConfig(8, 8, 4, (24,), (1,), (1,)))
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+
+    def psnr() -> float:
+        with torch.no_grad():
+            error = (to_uint8(model(images)).double() - pictures.double()).square().mean()
+        return float(10 * torch.log10(255**2 / error))
+
+    before = psnr()
+    for _ in range(400):
+        optimiser.zero_grad()
+        (model(images) - images).square().mean().backward()
+        optimiser.step()
+    assert before < 12
+    assert psnr() > 28
+
+
+def test_all_256_grey_levels_survive_the_way_to_floats_and_back():
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1).repeat(1, 1, 1, 3)
+    floats = to_unit_range(levels)
+    assert floats.shape == (1, 3, 16, 16)
+    assert floats.dtype == torch.float32
+    assert (floats.min(), floats.max()) == (-1, 1)
+    assert torch.equal(to_uint8(floats), levels)
+
+
+def test_what_lies_beyond_the_range_is_clipped_not_wrapped():
+    beyond = torch.tensor([-9.0, -1.01, 1.01, 9.0]).reshape(1, 1, 1, 4).repeat(1, 3, 1, 1)
+    assert to_uint8(beyond)[0, 0, :, 0].tolist() == [0, 0, 255, 255]
+
+
+def test_parameters_are_counted():
+    assert parameter_count(Generator(GanConfig(3, 2, 4, 1))) == (3 * 4 + 4) + 2 * (4 * 4 + 4) + (4 * 2 + 2)
