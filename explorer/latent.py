@@ -9,10 +9,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Standardisation:
-    """Principal components of the codes, scaled for the GAN. Fitted on seen training codes alone.
+    """Whitened principal components of the codes. Fitted on seen training codes alone.
 
-    mean: float32 (code_dim,). components: float32 (latent_dim, code_dim), orthonormal rows.
-    scale: float32 (latent_dim,); a latent is ``(code - mean) @ components.T / scale``.
+    mean: float32 (code_dim,). components: float32 (latent_dim, code_dim), orthonormal rows, by falling
+    variance. scale: float32 (latent_dim,), their standard deviations.
+    A latent is ``(code - mean) @ components.T / scale``: over the training codes, each has mean 0 and
+    variance 1, and no two are correlated.
     """
 
     mean: Tensor
@@ -20,26 +22,19 @@ class Standardisation:
     scale: Tensor
 
     @classmethod
-    def fit(cls, codes: Tensor, latent_dim: int, whitening: float = 0.5) -> "Standardisation":
-        """Fit on codes float (n, code_dim).
-
-        whitening: 0 keeps the components' variances, 1 makes them all one; 0.5 divides by the square
-        root of the standard deviation. The mean latent variance is one for any choice.
-        """
+    def fit(cls, codes: Tensor, latent_dim: int) -> "Standardisation":
+        """Fit on codes float (n, code_dim), keeping the ``latent_dim`` leading components."""
         if not 1 <= latent_dim <= codes.shape[1]:
             raise ValueError(f"latent_dim {latent_dim} is not in 1..{codes.shape[1]}")
         codes = codes.double()
         mean = codes.mean(0)
-        covariance = torch.cov((codes - mean).T)
-        variance, vectors = torch.linalg.eigh(covariance)
+        variance, vectors = torch.linalg.eigh(torch.cov((codes - mean).T))
         variance = variance.flip(0)[:latent_dim].clamp_min(1e-12)
         components = vectors.flip(1)[:, :latent_dim].T
         # An eigenvector's sign is arbitrary: make its largest entry positive, so that runs agree.
         largest = components.gather(1, components.abs().argmax(1, keepdim=True))
         components = components * largest.sign()
-        scale = variance.sqrt() ** whitening
-        scale = scale * (variance / scale**2).mean().sqrt()
-        return cls(mean.float(), components.float().contiguous(), scale.float())
+        return cls(mean.float(), components.float().contiguous(), variance.sqrt().float())
 
     def to_latents(self, codes: Tensor) -> Tensor:
         """Codes float (n, code_dim) -> latents float (n, latent_dim)."""
@@ -67,11 +62,12 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray) -> np.ndarray:
     path between two draws of a Gaussian prior stays where the prior has its mass. Parallel vectors, and
     a zero vector, fall back to ``lerp``; opposite ones have no unique arc and do so too.
     """
-    norm_a, norm_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    norm_a, norm_b = (float(np.linalg.norm(v.astype(np.float64))) for v in (a, b))
     if norm_a == 0 or norm_b == 0:
         return lerp(a, b, t)
-    unit_a, unit_b = a / norm_a, b / norm_b
-    angle = float(np.arccos(np.clip(unit_a @ unit_b, -1, 1)))
+    unit_a, unit_b = a.astype(np.float64) / norm_a, b.astype(np.float64) / norm_b
+    # Exact for (nearly) parallel vectors too, unlike the arc cosine (Kahan).
+    angle = 2 * float(np.arctan2(np.linalg.norm(unit_a - unit_b), np.linalg.norm(unit_a + unit_b)))
     if np.sin(angle) < 1e-4:
         return lerp(a, b, t)
     t = np.asarray(t, np.float32)[:, None]
@@ -92,17 +88,25 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest rows of ``reference`` (m, d) to each row of ``queries`` (n, d), by Euclidean distance.
 
-    Returns distances float32 (n, k), ascending, and indices int64 (n, k). Exact, in float32.
+    Returns distances float32 (n, k), ascending, and indices int64 (n, k). The distances are exact to
+    float32; of neighbours that are equally far to rounding, either may come first.
     """
     if not 1 <= k <= len(reference):
         raise ValueError(f"k is {k}, but there are {len(reference)} points to choose from")
     ref = torch.from_numpy(np.ascontiguousarray(reference, np.float32))
     rows = torch.from_numpy(np.ascontiguousarray(queries, np.float32))
+    center = ref.mean(0)
+    ref, rows = ref - center, rows - center
+    # A matrix product finds candidates ten times as fast, but rounds: their distances are computed anew.
+    candidates = min(k + 16, len(ref))
+    batch = max(1, min(batch, 2**25 // (candidates * ref.shape[1])))  # at most 128 MiB of differences
     distances, indices = [], []
     for part in rows.split(batch):
-        d, i = torch.cdist(part, ref, compute_mode="donot_use_mm_for_euclid_dist").topk(k, largest=False)
+        rough = torch.cdist(part, ref, compute_mode="use_mm_for_euclid_dist")
+        chosen = rough.topk(candidates, largest=False).indices
+        d, order = (part[:, None] - ref[chosen]).norm(dim=2).topk(k, largest=False)
         distances.append(d)
-        indices.append(i)
+        indices.append(chosen.gather(1, order))
     if not distances:
         return np.empty((0, k), np.float32), np.empty((0, k), np.int64)
     return torch.cat(distances).numpy(), torch.cat(indices).numpy()

@@ -130,8 +130,8 @@ class GanConfig:
     width, blocks: of both networks.
     """
 
-    z_dim: int = 128
-    latent_dim: int = 128
+    z_dim: int = 512
+    latent_dim: int = 512
     width: int = 512
     blocks: int = 4
 
@@ -153,7 +153,12 @@ class MlpBlock(nn.Module):
 
 
 class Generator(nn.Module):
-    """z float (n, z_dim) from a standard normal -> latents float (n, latent_dim)."""
+    """z float (n, z_dim) from a standard normal -> latents float (n, latent_dim).
+
+    A residual map that starts as the identity. Latents are whitened, so an untrained generator draws
+    from the Gaussian with the mean and covariance of the training codes, and what training adds is what
+    sets the images apart from that Gaussian.
+    """
 
     def __init__(self, config: GanConfig) -> None:
         super().__init__()
@@ -164,10 +169,12 @@ class Generator(nn.Module):
             nn.LeakyReLU(0.2),
             nn.Linear(config.width, config.latent_dim),
         )
+        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.layers[-1].bias)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor) -> Tensor:
-        """Generate a batch."""
-        return self.layers(z)
+        """Generate a batch. Where z and latents differ in length, the identity is cut or padded."""
+        return F.pad(z, (0, self.config.latent_dim - self.config.z_dim)) + self.layers(z)
 
 
 class DiscriminatorBlock(nn.Module):

@@ -24,7 +24,7 @@ from explorer.networks import (
 )
 from training import losses, metrics
 from training.cli import UserError, print_dry_run
-from training.data.dataset import DataOptions, augment, center_crop, open_dataset
+from training.data.dataset import DataOptions, augment, center_crop, open_dataset, open_listing
 from training.device import autocast, has_fast_bf16, resolve_device
 from training.loop import RunOptions, average, batch_indices, open_run, read_json, train, write_json
 
@@ -49,13 +49,13 @@ class AutoencoderOptions(DataOptions, RunOptions):
     """Weight of the mean squared error."""
     l1: float = 0.2
     """Weight of the mean absolute error."""
-    ssim: float = 0.0
+    ssim: float = 0.2
     """Weight of 1 - SSIM."""
-    code_noise: float = 0.2
+    code_noise: float = 0.3
     """Standard deviation of Gaussian noise on the code, which makes the decoder smooth."""
-    code_penalty: float = 0.002
+    code_penalty: float = 0.005
     """Weight of the code's mean square: with the noise, a Gaussian code of constant variance."""
-    images: int = 400_000
+    images: int = 240_000
     """Training length, in images."""
     batch: int = 64
     """Images a step."""
@@ -110,7 +110,9 @@ def run_autoencoder(options: AutoencoderOptions) -> Path:
     The folder then holds ``autoencoder.safetensors`` (averaged weights, float32) and ``done.json``.
     """
     if options.dry_run:
-        print_dry_run(options, steps=options.steps)
+        source, held_out = open_listing(options)
+        seen = [c for c in source.classes if c not in held_out]
+        print_dry_run(options, steps=options.steps, seen=seen, held_out=held_out, images=len(source.items))
         return options.out
     device = resolve_device(options.device)
     try:
@@ -219,4 +221,4 @@ def options_from_json(kind: type, values: dict[str, Any]) -> Any:
 if __name__ == "__main__":
     from training.cli import run_script
 
-    run_script(AutoencoderOptions, run_autoencoder)
+    run_script(AutoencoderOptions, "autoencoder", run_autoencoder)

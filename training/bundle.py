@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 class BundleOptions:
     """Options of ``python -m training.bundle``."""
 
+    preset: str = "imagewoof64"
+    """Named set of options to start from (see training/presets.py); the others override it."""
     latent_gan: Path = Path("runs/latent_gan")
     """Folder of the finished GAN run; it names the autoencoder's, and that one the data."""
     out: Path = Path("pretrained/bundle")
@@ -262,4 +264,4 @@ def _judge(
 if __name__ == "__main__":
     from training.cli import run_script
 
-    run_script(BundleOptions, run_bundle)
+    run_script(BundleOptions, "bundle", run_bundle)

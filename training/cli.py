@@ -1,14 +1,18 @@
 """What every script shares at its edge: one-sentence errors and the command line."""
 
+import argparse
 import dataclasses
 import json
 import logging
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+
+from training.presets import DEFAULT_PRESET, PRESETS
 
 Options = TypeVar("Options")
 
@@ -17,15 +21,37 @@ class UserError(Exception):
     """Something the user can mend: the message is one sentence that says what is wrong and what to do."""
 
 
-def run_script(options: type[Options], main: Callable[[Options], object]) -> None:
+def preset_options(options: type[Options], stage: str, preset: str) -> Options:
+    """Options of a stage as its preset has them, with the run's folder in ``runs/<preset>/<stage>``."""
+    if preset not in PRESETS:
+        raise UserError(f"there is no preset {preset!r}; the presets are {', '.join(PRESETS)}")
+    values: dict[str, Any] = {"preset": preset, **PRESETS[preset].get(stage, {})}
+    names = {f.name for f in dataclasses.fields(options)}  # type: ignore[arg-type]
+    folders = {s: Path("runs") / preset / s for s in ("autoencoder", "latent_gan")}
+    values |= {name: folder for name, folder in folders.items() if name in names}
+    if stage in folders:
+        values["out"] = folders[stage]
+    elif stage == "bundle":
+        values["out"] = Path("pretrained") / preset
+    return options(**values)
+
+
+def run_script(options: type[Options], stage: str, main: Callable[[Options], object]) -> None:
     """Parse ``options`` (a frozen dataclass) from the command line and call ``main`` with it.
 
-    ``UserError`` is printed as its one sentence and exits with status 2; Ctrl-C exits with 130.
+    ``--preset`` decides the defaults. ``UserError`` is printed as its one sentence and exits with
+    status 1; Ctrl-C exits with 130.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        default = None
+        if "preset" in {f.name for f in dataclasses.fields(options)}:  # type: ignore[arg-type]
+            early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+            early.add_argument("--preset", default=DEFAULT_PRESET)
+            default = preset_options(options, stage, early.parse_known_args()[0].preset)
         # The module docstring is the script's help; tyro prints the options below it.
-        main(tyro.cli(options, description=sys.modules["__main__"].__doc__))
+        description = sys.modules["__main__"].__doc__
+        main(tyro.cli(options, default=default, description=description))
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -46,5 +72,6 @@ def options_json(options: Any) -> dict[str, Any]:
 
 
 def print_dry_run(options: Any, **resolved: Any) -> None:
-    """Print what a run would do, as JSON, without doing it."""
-    print(json.dumps({"options": options_json(options), **resolved}, indent=2, default=str))
+    """Print what a run would do, as JSON, without doing it; dataclasses in ``resolved`` are unfolded."""
+    plain = {k: options_json(v) if dataclasses.is_dataclass(v) else v for k, v in resolved.items()}
+    print(json.dumps({"options": options_json(options), **plain}, indent=2, default=str))

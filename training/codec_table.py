@@ -102,4 +102,4 @@ def main(options: TableOptions) -> None:
 if __name__ == "__main__":
     from training.cli import run_script
 
-    run_script(TableOptions, main)
+    run_script(TableOptions, "codec_table", main)

@@ -41,12 +41,13 @@ class LatentGanOptions(RunOptions):
 
     autoencoder: Path = Path("runs/autoencoder")
     """Folder of the finished autoencoder run."""
-    z_dim: int = 128
+    z_dim: int = 512
     """Numbers drawn from the standard normal prior."""
-    latent_dim: int = 128
-    """Leading principal components of the codes that the GAN models."""
-    whitening: float = 0.5
-    """0 keeps the components' variances, 1 makes them all one."""
+    latent_dim: int = 512
+    """Leading principal components of the codes that the GAN models; the code's size keeps them all."""
+    emphasis: float = 0.5
+    """What the discriminator looks at: it sees each whitened component times its standard deviation to
+    this power. 0 weighs all components alike, 1 as in the code itself."""
     width: int = 512
     """Width of both residual MLPs."""
     blocks: int = 4
@@ -177,9 +178,11 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
         model.to(device), dataset, options.copies, options.seed, device, options.precision,
         options.out / "codes.safetensors",
     )  # fmt: skip
-    standard = Standardisation.fit(codes["augmented"], options.latent_dim, options.whitening)
+    standard = Standardisation.fit(codes["augmented"], options.latent_dim)
     monitor = CodeMonitor(codes, standard, options.seed)
     real_latents = standard.to_latents(codes["augmented"]).to(device)
+    emphasis = standard.scale**options.emphasis
+    emphasis = (emphasis / emphasis.square().mean().sqrt()).to(device)
 
     torch.manual_seed(options.seed)
     generator = Generator(options.config).to(device)
@@ -201,10 +204,10 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(index)
         chosen = torch.from_numpy(batch_indices(options.seed, index, options.batch, len(real_latents)))
-        real = real_latents[chosen.to(device)]
+        real = real_latents[chosen.to(device)] * emphasis
         z = torch.randn(options.batch, options.z_dim, device=device)
         with autocast(device, options.precision):
-            fake = generator(z).float()
+            fake = generator(z).float() * emphasis
 
         penalised = index % options.penalty_every == 0
         real_in = real.detach().requires_grad_(penalised)
@@ -229,7 +232,8 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
         discriminator.requires_grad_(False)
         with autocast(device, options.precision):
             scores_fake = discriminator(fake).float()
-            scores_real = discriminator(real).float()
+            with torch.no_grad():
+                scores_real = discriminator(real).float()
         loss_g = losses.generator_loss(scores_real, scores_fake, options.loss)
         optimisers["g"].zero_grad(set_to_none=True)
         loss_g.backward()
@@ -299,4 +303,4 @@ def load_run(folder: Path) -> tuple[Generator, Standardisation, LatentGanOptions
 if __name__ == "__main__":
     from training.cli import run_script
 
-    run_script(LatentGanOptions, run_latent_gan)
+    run_script(LatentGanOptions, "latent_gan", run_latent_gan)

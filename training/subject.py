@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from training.cli import UserError
+
 BOXES_DIR = Path(__file__).parent / "boxes"
 
 
@@ -29,9 +31,18 @@ class Box(NamedTuple):
 
 
 def read_boxes(path: Path) -> dict[str, Box]:
-    """Boxes by file stem from a CSV with the columns stem, left, top, width, height."""
-    with path.open(newline="") as file:
-        return {row["stem"]: Box(*(float(row[k]) for k in Box._fields)) for row in csv.DictReader(file)}
+    """Boxes by file stem from a CSV with the columns stem, left, top, width, height.
+
+    Raises UserError when it cannot be read.
+    """
+    try:
+        with path.open(newline="") as file:
+            return {row["stem"]: Box(*(float(row[k]) for k in Box._fields)) for row in csv.DictReader(file)}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the subject boxes in {path} cannot be read ({type(error).__name__}: {error}); "
+            "the file needs the columns stem, left, top, width, height"
+        ) from None
 
 
 def write_boxes(path: Path, boxes: Mapping[str, Box]) -> None:
@@ -129,7 +140,7 @@ def main(options: Options) -> None:
     device = resolve_device(options.device)
     judge = Judge(device)
     boxes: dict[str, Box] = {}
-    loader = DataLoader(
+    loader: DataLoader = DataLoader(
         range(len(source.items)),  # type: ignore[arg-type]
         options.batch,
         collate_fn=lambda indices: [entry for i in indices if (entry := load(i))],
@@ -148,4 +159,4 @@ def main(options: Options) -> None:
 if __name__ == "__main__":
     from training.cli import run_script
 
-    run_script(Options, main)
+    run_script(Options, "subject", main)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from training.cli import UserError
 from training.data.cache import ImageStore, load_boxes, open_store
-from training.data.sources import open_source
+from training.data.sources import Source, open_source
 from training.subject import read_boxes
 
 log = logging.getLogger(__name__)
@@ -102,14 +102,15 @@ def augment(images: Tensor, size: int) -> Tensor:
 
 
 def resolve_classes(wanted: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The class names as the source spells them (case is forgiven).
+    """The class names as the source spells them (case is forgiven where that leaves no doubt).
 
     Raises UserError for a name that does not exist, with the list of those that do.
     """
     by_key = {c.casefold(): c for c in classes}
     found = []
     for name in wanted:
-        match = by_key.get(name.strip().casefold())
+        name = name.strip()
+        match = name if name in classes else by_key.get(name.casefold())
         if match is None:
             close = difflib.get_close_matches(name.casefold(), by_key, 1)
             hint = f" (did you mean {by_key[close[0]]!r}?)" if close else ""
@@ -118,8 +119,8 @@ def resolve_classes(wanted: tuple[str, ...], classes: tuple[str, ...]) -> tuple[
     return tuple(dict.fromkeys(found))
 
 
-def open_dataset(options: DataOptions) -> Dataset:
-    """Open the source, apply the hold-out, decode or open the cache.
+def open_listing(options: DataOptions) -> tuple[Source, tuple[str, ...]]:
+    """The source and its held-out classes, checked, with nothing decoded yet.
 
     Raises UserError for an unknown source or class, and when no class is left to train on.
     """
@@ -127,6 +128,15 @@ def open_dataset(options: DataOptions) -> Dataset:
     held_out = resolve_classes(options.hold_out, source.classes)
     if len(held_out) == len(source.classes):
         raise UserError("every class is held out, so none is left to train on; hold out fewer")
+    return source, held_out
+
+
+def open_dataset(options: DataOptions) -> Dataset:
+    """Open the source, apply the hold-out, decode or open the cache.
+
+    Raises UserError as ``open_listing`` does, and when a split of the seen classes is empty.
+    """
+    source, held_out = open_listing(options)
     boxes = None
     subject = source.subject_boxes or options.boxes
     if options.crop == "subject" or (options.crop == "auto" and subject):

@@ -1,0 +1,44 @@
+"""Named sets of options; any option given on the command line overrides its preset.
+
+A preset holds, by stage, what differs from the defaults that stand in the stage's options.
+"""
+
+from typing import Any
+
+DEFAULT_PRESET = "imagewoof64"
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    # ImageWoof at 64 px on two CPU cores in about an hour and a half.
+    "imagewoof64": {
+        "autoencoder": {"source": "imagewoof", "image_size": 64},
+        "latent_gan": {},
+        "bundle": {},
+    },
+    # scikit-learn's 8x8 digits, doubled: the whole pipeline in a few minutes.
+    "digits": {
+        "autoencoder": {
+            "source": "digits",
+            "image_size": 16,
+            "margin": 1,
+            "code_channels": 4,
+            "code_size": 4,
+            "widths": (32, 64),
+            "encoder_blocks": (0, 1),
+            "decoder_blocks": (1, 1),
+            "lr": 2e-3,
+            "images": 40_000,
+            "ema_images": 4_000,
+            "evaluate_every": 10_000,
+            "ssim": 0.0,
+        },
+        "latent_gan": {
+            "z_dim": 64,
+            "latent_dim": 64,
+            "width": 128,
+            "blocks": 2,
+            "batch": 128,
+            "images": 256_000,
+        },
+        "bundle": {"generated": 2_000, "judge": False},
+    },
+}
