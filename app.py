@@ -1,8 +1,15 @@
 """Entry of the web app: page navigation, nothing else. Start it with ``streamlit run app.py``."""
 
+from pathlib import Path
+
 import streamlit as st
 
-st.set_page_config(page_title="Dual-Space Explorer", page_icon=":material/hub:", layout="wide")
+# A file of our own: Streamlit would fetch a named icon from the internet.
+ICON = Path(__file__).parent / "explorer" / "icon.png"
+
+st.set_page_config(page_title="Dual-Space Explorer", page_icon=ICON, layout="wide")
+# Streamlit leaves a hand's breadth around the page: the map should be seen without scrolling.
+st.html("<style>.stMainBlockContainer{padding:2.5rem 3rem}</style>")
 st.navigation(
     [
         st.Page("explorer/pages/map.py", title="Map", icon=":material/scatter_plot:", default=True),

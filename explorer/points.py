@@ -14,7 +14,7 @@ class Point(NamedTuple):
     """One point of the map: its kind and its row among points of that kind."""
 
     kind: Kind
-    index: int
+    index: int  # type: ignore[assignment]  # shadows tuple.index, which nobody calls
 
 
 @dataclass(frozen=True)

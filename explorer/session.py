@@ -4,20 +4,25 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from explorer.bundle import MANIFEST, Bundle, BundleError, list_bundles, open_bundle
-from explorer.networks import Autoencoder, Generator
+
+if TYPE_CHECKING:
+    from explorer.networks import Autoencoder, Generator
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 BUNDLE_DIR_VARIABLE = "DUAL_SPACE_BUNDLES"
 DEFAULT_BUNDLE = "imagewoof64"
+# Points of one bundle mean nothing in another.
+_KEYS_OF_A_BUNDLE = ("selected", "new_samples")
 
 
 def bundle_folders() -> list[Path]:
     """``pretrained/``, then folders of the environment variable (os.pathsep between), then --bundle-dir."""
-    parser = argparse.ArgumentParser(add_help=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--bundle-dir", type=Path, action="append", default=[])
     options, _ = parser.parse_known_args(sys.argv[1:])
     extra = [p for p in os.environ.get(BUNDLE_DIR_VARIABLE, "").split(os.pathsep) if p]
@@ -31,14 +36,32 @@ def _open(path: str, stamp: float) -> Bundle:
 
 
 @st.cache_resource(show_spinner="Loading the networks…")
-def _networks(path: str, stamp: float) -> tuple[Autoencoder, Generator]:
+def _networks(path: str, stamp: float) -> "tuple[Autoencoder, Generator]":
     bundle = _open(path, stamp)
     return bundle.load_autoencoder(), bundle.load_generator()
 
 
-def _stamp(path: Path) -> float:
+def bundle_key(path: Path) -> tuple[str, float]:
+    """What identifies the content of a bundle's folder: its path and its manifest's time stamp."""
     manifest = path / MANIFEST
-    return manifest.stat().st_mtime if manifest.is_file() else 0.0
+    return str(path), manifest.stat().st_mtime if manifest.is_file() else 0.0
+
+
+def _pick(found: dict[str, Path]) -> str:
+    """Name of the bundle to show. First choice: this session's, the address's (?bundle=), the default."""
+    names = list(found)
+    # A widget's own state is dropped when another page is shown; this key survives.
+    kept = st.session_state.get("bundle_name")
+    wanted = (kept, st.query_params.get("bundle"), DEFAULT_BUNDLE)
+    default = next((names.index(name) for name in wanted if name in found), 0)
+    name = st.sidebar.selectbox("Bundle", names, index=default)
+    if kept is not None and kept != name:
+        for key in _KEYS_OF_A_BUNDLE:
+            st.session_state.pop(key, None)
+    st.session_state["bundle_name"] = name
+    if st.query_params.get("bundle") != name:
+        st.query_params["bundle"] = name  # the address can be shared and reloaded
+    return name
 
 
 def current_bundle() -> Bundle:
@@ -48,23 +71,15 @@ def current_bundle() -> Bundle:
         folders = ", ".join(map(str, bundle_folders()))
         st.error(f"No bundle found in {folders}; train one with python -m training.pipeline.")
         st.stop()
-    names = list(found)
-    default = names.index(DEFAULT_BUNDLE) if DEFAULT_BUNDLE in names else 0
-    # A widget's own key is dropped when another page is shown; this one survives.
-    kept = st.session_state.get("bundle_name")
-    name = st.sidebar.selectbox("Bundle", names, index=names.index(kept) if kept in names else default)
-    if kept is not None and kept != name:  # points of one bundle mean nothing in another
-        for key in ("selected", "new_samples"):
-            st.session_state.pop(key, None)
-    st.session_state["bundle_name"] = name
+    path = found[_pick(found)]
     try:
-        return _open(str(found[name]), _stamp(found[name]))
+        return _open(*bundle_key(path))
     except BundleError as error:
-        st.error(f"{error}")
+        st.error(f"{error}.")
         st.info("Choose another bundle in the sidebar.")
         st.stop()
 
 
-def networks(bundle: Bundle) -> tuple[Autoencoder, Generator]:
+def networks(bundle: Bundle) -> "tuple[Autoencoder, Generator]":
     """Autoencoder and generator of an opened bundle, shared by all users: read them, never train them."""
-    return _networks(str(bundle.path), _stamp(bundle.path))
+    return _networks(*bundle_key(bundle.path))

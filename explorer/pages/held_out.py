@@ -1,8 +1,182 @@
-"""The held_out page."""
+"""The Held-out page: what decoder and generator make of breeds that training never saw. No verdict."""
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
-from explorer.session import current_bundle
+from explorer.bundle import Bundle
+from explorer.comparison import (
+    breed_distances,
+    comparable_breeds,
+    generated_to_training,
+    images_of,
+    judge_calls,
+)
+from explorer.decoding import decode
+from explorer.gallery import Card, Picture, gallery, real_pictures
+from explorer.photographs import Photographs, current_photographs
+from explorer.points import Point, label_of
+from explorer.session import current_bundle, networks
 
-st.title("held_out")
+SHOWN = 12  # pictures of each kind and breed
+
+
+def role(bundle: Bundle, breed: str) -> str:
+    """A breed's name with the part it played."""
+    return f"{breed} ({'held out' if breed in bundle.held_out else 'seen'})"
+
+
+def middle(values: np.ndarray) -> str:
+    """Median, the middle nine tenths, and n of distances."""
+    if not len(values):
+        return "none"
+    low, median, high = np.percentile(values, [5, 50, 95])
+    return f"{median:.1f} ({low:.1f} to {high:.1f}), n = {len(values):,}"
+
+
+def show_codec(bundle: Bundle) -> None:
+    """How well the decoder can show each breed: fidelity of the round trip."""
+    st.subheader("How well can the decoder show it?")
+    rows = {}
+    for part, values in bundle.manifest["metrics"]["codec"].items():
+        name = part if part not in bundle.classes else role(bundle, part)
+        rows["all seen breeds, validation" if part == "seen val" else name] = {
+            "images, n": f"{values['n']:,}",
+            "PSNR, dB": f"{values['psnr']:.2f}",
+            "SSIM": f"{values['ssim']:.3f}",
+            "sharpness": f"{values['sharpness']:.2f}",
+        } | {
+            title: f"{values[key]:.1%}"
+            for key, title in (
+                ("recognised_original", "recognised, original"),
+                ("recognised_round_trip", "recognised, round trip"),
+            )
+            if key in values
+        }
+    st.table(pd.DataFrame.from_dict(rows, orient="index"))
+    st.caption(
+        "Round trip: encode, then decode. PSNR and SSIM: higher is nearer to the original. Sharpness: ratio "
+        "to the original's."
+        + (
+            f" Recognised: the judge's best guess among these {len(bundle.classes)} breeds is right."
+            if any("recognised_original" in v for v in bundle.manifest["metrics"]["codec"].values())
+            else ""
+        )
+    )
+
+
+def show_judge(bundle: Bundle, breeds: list[str]) -> None:
+    """What the independent judge calls photographs, round trips and generated samples."""
+    st.subheader("What does an independent judge call them?")
+    name = bundle.manifest["judge"]["name"]
+    if name is None:
+        st.info("The ImageNet judge does not know these classes, so it was not asked.")
+        return
+    rows = {}
+    for breed in breeds:
+        calls = judge_calls(bundle, breed)
+        rows[role(bundle, breed)] = {
+            "photographs of it": str(calls["photo"]),
+            "their round trips": str(calls["round_trip"]),
+            "all generated samples": str(calls["generated"]),
+        }
+    st.table(pd.DataFrame.from_dict(rows, orient="index"))
+    st.caption(
+        f"Share of pictures whose first guess, among ImageNet's 1,000 classes, is the breed. Photographs of "
+        f"seen breeds are validation images. Judge: {name}; it took no part in training. It errs: its "
+        "rate on photographs is the most that a rate on other pictures can be read against."
+    )
+
+
+def show_distances(bundle: Bundle, breeds: list[str]) -> None:
+    """Distances in code space, with the scale that they need."""
+    st.subheader("How near do generated samples come?")
+    rows = {}
+    for breed in breeds:
+        distances = breed_distances(bundle, breed)
+        rows[role(bundle, breed)] = {
+            "its images to the nearest training code": middle(distances.to_training),
+            "its images to the nearest other one of the breed": middle(distances.to_own_breed),
+            f"its {SHOWN} nearest generated samples": middle(np.sort(distances.generated)[:SHOWN]),
+        }
+    st.table(pd.DataFrame.from_dict(rows, orient="index"))
+    st.caption(
+        "Euclidean distances between codes: median (5 % to 95 %). Its images: those that no network was "
+        "trained on. A sample's distance is that to the nearest real image of the breed. For scale, all "
+        f"generated samples to the nearest training code: {middle(generated_to_training(bundle))}."
+    )
+
+
+def original_cards(bundle: Bundle, breed: str, photographs: Photographs | None) -> list[Card]:
+    """Untrained images of a breed, evenly spread, as round trips and, where on disk, photographs."""
+    rows = images_of(bundle, breed, untrained=True)
+    rows = rows[np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int)]
+    pictures = decode(networks(bundle)[0], bundle.real_codes[rows])
+    cards = []
+    for row, picture in zip(rows, pictures, strict=True):
+        shown, note = real_pictures(bundle, int(row), picture, photographs)
+        cards.append(Card(f"#{row}", shown, note=note))
+    return cards
+
+
+def generated_cards(bundle: Bundle, breed: str) -> list[Card]:
+    """The generated samples nearest to a breed, with distance and the judge's guess."""
+    distances = breed_distances(bundle, breed).generated
+    rows = np.argsort(distances, kind="stable")[:SHOWN]
+    pictures = decode(networks(bundle)[0], bundle.generated_codes[rows])
+    cards = []
+    for row, picture in zip(rows, pictures, strict=True):
+        caption = f"distance {distances[row]:.2f}"
+        guess = int(bundle.judge["generated_top1"][row])
+        if guess != -1:
+            confidence = float(bundle.judge["generated_confidence"][row])
+            caption += f"\n{bundle.judge_category(guess)} {confidence:.0%}"
+        alt = f"decoded picture of {label_of(bundle, Point('generated', int(row)))}"
+        cards.append(Card(f"#{row}", [Picture(picture, caption, alt)]))
+    return cards
+
+
+def show_breed(bundle: Bundle, breed: str, photographs: Photographs | None) -> None:
+    """Pictures of one breed: real and nearest generated."""
+    st.subheader(role(bundle, breed))
+    total = len(images_of(bundle, breed, untrained=True))
+    originals = original_cards(bundle, breed, photographs)
+    part = "held-out images" if breed in bundle.held_out else "validation images"
+    what = "photographs and round trips" if photographs else "round trips"
+    st.markdown(f"**Real**: {len(originals)} of its {total:,} {part}, as {what}.")
+    st.html(gallery(originals, side=96))
+    generated = generated_cards(bundle, breed)
+    judged = ", and the judge's first guess with its probability" if bundle.manifest["judge"]["name"] else ""
+    st.markdown(
+        f"**Generated**: the {len(generated)} of {len(bundle.generated_z):,} samples nearest to any of its "
+        f"{len(images_of(bundle, breed)):,} real images, with the distance in code space{judged}."
+    )
+    st.html(gallery(generated, side=96))
+
+
+st.title("Held-out")
 bundle = current_bundle()
+photographs = current_photographs(bundle)
+if not bundle.held_out:
+    st.info("This bundle has no held-out class: training saw all of them.")
+    st.stop()
+st.markdown(
+    f"Training never saw: **{', '.join(bundle.held_out)}**. What do the decoder and the generator make of "
+    "that? Seen breeds stand beside as a scale."
+)
+st.info("No verdict yet: this page shows pictures and counts, not a conclusion.", icon=":material/balance:")
+seen = [c for c in bundle.classes if c not in bundle.held_out]
+chosen = st.multiselect(
+    "Seen breeds for scale",
+    seen,
+    default=comparable_breeds(bundle),
+    max_selections=4,
+    help="At first, those that the judge recognises on photographs about as often as the held-out ones; "
+    "where it knows none, the first two.",
+)
+breeds = [*bundle.held_out, *chosen]
+show_codec(bundle)
+show_judge(bundle, breeds)
+show_distances(bundle, breeds)
+for breed in breeds:
+    show_breed(bundle, breed, photographs)

@@ -1,8 +1,159 @@
-"""The map page."""
+"""The Map page: real and generated codes on one fixed map; select points to see what they decode to."""
 
+import numpy as np
 import streamlit as st
 
-from explorer.session import current_bundle
+from explorer.bundle import Bundle
+from explorer.decoding import decode
+from explorer.gallery import Card, Picture, gallery, real_pictures
+from explorer.map_figure import COLOUR_BY, Layer, layers, map_figure, selected_points
+from explorer.neighbours import nearest_real, selection_table, stratified
+from explorer.palette import current_theme
+from explorer.photographs import Photographs, current_photographs
+from explorer.points import NewSamples, Point, codes_of, label_of
+from explorer.sampling import draw_samples
+from explorer.session import current_bundle, networks
 
-st.title("map")
+SHOWN = 48  # pictures of a selection
+NEIGHBOURS = 3
+CHART = "map_chart"
+
+
+def remember_selection(drawn: list[Layer]) -> None:
+    """Keep the chart's selection for this page and the Journey."""
+    st.session_state["selected"] = selected_points(st.session_state[CHART].selection, drawn)
+
+
+def draw_map(bundle: Bundle, colour_by: str, new: NewSamples | None) -> None:
+    """The chart and its caption."""
+    drawn = layers(bundle, new)
+    st.plotly_chart(
+        map_figure(drawn, bundle, colour_by, current_theme()),
+        key=CHART,
+        on_select=lambda: remember_selection(drawn),
+        selection_mode=("points", "box", "lasso"),
+        config={"displaylogo": False, "scrollZoom": True},
+        alt="Map of real, held-out and generated images; points that are near look alike to the autoencoder.",
+    )
+    st.caption(
+        "Draw around points, or click one. Double click clears. Click in the legend to hide or show. "
+        "The map is an illustration: no number is computed from it. Distances are measured in code space."
+    )
+
+
+def show_faithfulness(bundle: Bundle) -> None:
+    """How faithful the map is: what training measured, with n."""
+    faithfulness = bundle.manifest["metrics"]["map"]
+    with st.expander("How faithful is this map?"):
+        st.markdown(
+            f"UMAP of {len(bundle.labels):,} real codes, fitted once. Generated and new samples are placed "
+            "between their nearest real codes; nothing is fitted again.\n\n"
+            f"- Trustworthiness (15 neighbours, n = {faithfulness['n']:,}): "
+            f"{faithfulness['trustworthiness']:.3f} for the map, "
+            f"{faithfulness['trustworthiness_placed']:.3f} for real codes placed as if they were new.\n"
+            f"- Median distance from a code so placed to its own point (n = {faithfulness['n']:,}): "
+            f"{faithfulness['placed_to_own_position']:.3f} of that between random points.\n"
+            f"- Median distance from a generated sample's place to where UMAP itself puts it "
+            f"(n = {len(bundle.map_generated):,}): {faithfulness['placed_to_umap_transform']:.3f} of that "
+            "between random points."
+        )
+
+
+def random_seed() -> None:
+    """Put a random seed into the seed box."""
+    st.session_state["seed"] = int(np.random.default_rng().integers(0, 2**31))
+
+
+def generate_controls(bundle: Bundle) -> None:
+    """New samples from a seed, at once, on the same map."""
+    with st.container(border=True):
+        count = st.number_input("New samples", 1, 1000, 24, key="new_count")
+        st.session_state.setdefault("seed", 0)
+        seed = st.number_input("Seed", 0, 2**31 - 1, key="seed")
+        random_box, clear_box = st.columns(2)
+        random_box.button("Random", on_click=random_seed, help="A random seed", width="stretch")
+        if st.button("Generate", type="primary", width="stretch"):
+            _, generator = networks(bundle)
+            with st.spinner("Drawing samples and placing them on the map…"):
+                new = draw_samples(bundle, generator, int(count), int(seed))
+            st.session_state["new_samples"] = new
+            st.session_state["selected"] = [Point("new", i) for i in range(int(count))]
+            st.rerun()
+        if clear_box.button("Clear", width="stretch", help="Remove new samples and the selection"):
+            st.session_state["new_samples"], st.session_state["selected"] = None, []
+            st.rerun()
+
+
+def selection_cards(
+    bundle: Bundle, shown: list[Point], new: NewSamples | None, found: Photographs | None
+) -> list[Card]:
+    """Decoded pictures of points, with their nearest real images."""
+    autoencoder, _ = networks(bundle)
+    distances, rows = nearest_real(bundle, shown, new, NEIGHBOURS)
+    pictures = decode(autoencoder, codes_of(bundle, shown, new))
+    unique, where = np.unique(rows, return_inverse=True)
+    neighbours = decode(autoencoder, bundle.real_codes[unique])[where.reshape(rows.shape)]
+    cards = []
+    for i, point in enumerate(shown):
+        label, note = label_of(bundle, point), ""
+        if point.kind == "real":
+            own, note = real_pictures(bundle, point.index, pictures[i], found)
+        else:
+            own = [Picture(pictures[i], "generated", f"decoded picture of {label}")]
+        near = []
+        for row, distance, picture in zip(rows[i], distances[i], neighbours[i], strict=True):
+            name = label_of(bundle, Point("real", int(row)))
+            near.append(Picture(picture, f"{name}\n{distance:.2f}", f"round trip of {name}"))
+        cards.append(Card(label, own, near, note))
+    return cards
+
+
+def show_selection(bundle: Bundle, new: NewSamples | None, found: Photographs | None) -> None:
+    """What is selected: a summary, a table to download and the pictures."""
+    selected: list[Point] = st.session_state.get("selected") or []
+    st.subheader("Selected points")
+    if not selected:
+        st.info("Nothing is selected. Draw around some points on the map, or generate new samples.")
+        return
+    shown = stratified(bundle, selected, SHOWN)
+    text, button = st.columns([4, 1], vertical_alignment="center")
+    if len(shown) < len(selected):
+        text.warning(
+            f"{len(selected):,} points are selected; {len(shown)} are shown, "
+            "taken evenly from every kind and breed. The table holds all."
+        )
+    else:
+        text.markdown(f"{len(selected):,} {'point' if len(selected) == 1 else 'points'}, all shown.")
+    button.download_button(
+        "Table (CSV)",
+        # Computed on the click: for thousands of points it takes a moment.
+        data=lambda: selection_table(bundle, selected, new).to_csv(index=False),
+        file_name=f"{bundle.name}-selection.csv",
+        mime="text/csv",
+        on_click="ignore",
+        width="stretch",
+    )
+    with st.spinner("Decoding…"):
+        cards = selection_cards(bundle, shown, new, found)
+    st.caption(
+        "Small pictures: the nearest real images, as round trips, with their distance in code space "
+        "(Euclidean). A real image is not its own neighbour."
+    )
+    st.html(gallery(cards, neighbours_title="Nearest real images"))
+
+
+st.title("Map")
 bundle = current_bundle()
+found = current_photographs(bundle)
+m, n = len(bundle.generated_z), len(bundle.labels)
+held = f" Held out of training: {', '.join(bundle.held_out)}." if bundle.held_out else ""
+st.markdown(f"{n:,} real images and {m:,} generated ones, as the autoencoder's codes.{held}")
+chart, controls = st.columns([7, 2])
+with controls:
+    colour = st.radio("Colour by", COLOUR_BY, horizontal=True, key="colour_by")
+    generate_controls(bundle)
+    show_faithfulness(bundle)
+new_samples: NewSamples | None = st.session_state.get("new_samples")
+with chart:
+    draw_map(bundle, colour, new_samples)
+show_selection(bundle, new_samples, found)

@@ -1,0 +1,148 @@
+"""The map as a Plotly figure: layers of points, their marks, and which points a selection means."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from explorer.bundle import Bundle
+from explorer.palette import NEUTRAL, TEXT, Theme, class_colours, kind_colours
+from explorer.points import Kind, NewSamples, Point
+
+COLOUR_BY = ("breed", "kind")
+GROUP_NAMES = {
+    "seen": "Real, seen",
+    "held out": "Real, held out",
+    "generated": "Generated",
+    "new": "New samples",
+}
+# Held-out classes lead the legend.
+_LEGEND_RANKS = {"held out": 1, "seen": 2, "generated": 3, "new": 4}
+# Marks differ in shape and size as well as in colour.
+_MARKS: dict[str, dict[str, Any]] = {
+    "seen": {"symbol": "circle", "size": 4.5, "opacity": 0.6},
+    "held out": {"symbol": "diamond", "size": 7, "opacity": 0.9},
+    "generated": {"symbol": "cross-thin", "size": 5, "opacity": 0.5},
+    "new": {"symbol": "star", "size": 13, "opacity": 1},
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One trace of the map: points of a kind that share a name.
+
+    group: 'seen', 'held out', 'generated' or 'new'. rows: int (n,), rows among points of the kind.
+    positions: float32 (n, 2).
+    """
+
+    kind: Kind
+    group: str
+    name: str
+    rows: np.ndarray
+    positions: np.ndarray
+
+
+def layers(bundle: Bundle, new: NewSamples | None = None) -> list[Layer]:
+    """Everything on the map, from the bottom up: seen classes, generated, held-out classes, new samples."""
+
+    def real(names: Iterable[str], group: str) -> list[Layer]:
+        found = []
+        for name in names:
+            rows = np.flatnonzero(bundle.labels == bundle.classes.index(name))
+            found.append(Layer("real", group, name, rows, bundle.map_real[rows]))
+        return found
+
+    everything = [
+        *real((c for c in bundle.classes if c not in bundle.held_out), "seen"),
+        Layer(
+            "generated",
+            "generated",
+            "Generated",
+            np.arange(len(bundle.map_generated)),
+            bundle.map_generated,
+        ),
+        *real(bundle.held_out, "held out"),
+    ]
+    if new is not None:
+        everything.append(Layer("new", "new", "New samples", np.arange(len(new.positions)), new.positions))
+    return everything
+
+
+def map_figure(
+    drawn: list[Layer], bundle: Bundle, colour_by: str, theme: Theme, height: int = 620
+) -> go.Figure:
+    """Figure of ``layers``. Hidden axes of equal scale; height in pixels."""
+    by_class = class_colours(bundle.classes, bundle.held_out, theme)
+    by_kind = kind_colours(theme)
+    figure = go.Figure()
+    titled: set[str] = set()
+    for layer in drawn:
+        colour = by_kind[layer.group]
+        if colour_by == "breed" and layer.kind != "new":
+            colour = by_class[layer.name] if layer.kind == "real" else NEUTRAL[theme]
+        figure.add_trace(_trace(layer, colour, colour_by, theme, titled))
+    low, high = bundle.map_real.min(0), bundle.map_real.max(0)
+    margin = 0.04 * (high - low)
+    hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "title": None}
+    figure.update_layout(
+        height=height,
+        margin={"l": 0, "r": 0, "t": 0, "b": 0},
+        dragmode="lasso",
+        uirevision=f"{bundle.name}/{colour_by}",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        xaxis={**hidden, "range": [low[0] - margin[0], high[0] + margin[0]]},
+        yaxis={
+            **hidden,
+            "range": [low[1] - margin[1], high[1] + margin[1]],
+            "scaleanchor": "x",
+        },
+        legend={"itemsizing": "constant", "font": {"color": TEXT[theme]}, "y": 0.93},  # below the tools
+        newselection={"line": {"color": TEXT[theme]}},
+    )
+    return figure
+
+
+def _trace(layer: Layer, colour: str, colour_by: str, theme: Theme, titled: set[str]) -> go.Scattergl:
+    """One trace. titled: legend groups that have their entry already (with one colour per kind)."""
+    mark = dict(_MARKS[layer.group])
+    if layer.group == "generated":  # thin crosses are drawn by their line alone
+        mark["line"] = {"color": colour, "width": 1}
+    elif layer.group in ("held out", "new"):
+        mark["line"] = {"color": TEXT[theme], "width": 0.7}
+    name = layer.name + (" (held out)" if layer.group == "held out" else "")
+    legend: dict[str, Any] = {"name": name}
+    if colour_by == "kind":
+        legend = {
+            "name": GROUP_NAMES[layer.group],
+            "legendgroup": layer.group,
+            "showlegend": layer.group not in titled,
+        }
+        titled.add(layer.group)
+    return go.Scattergl(
+        x=layer.positions[:, 0],
+        y=layer.positions[:, 1],
+        mode="markers",
+        marker={**mark, "color": colour},
+        customdata=layer.rows.astype(np.int32),
+        hovertemplate=f"{_escape(name)} #%{{customdata}}<extra></extra>",
+        legendrank=_LEGEND_RANKS[layer.group],
+        **legend,
+    )
+
+
+def _escape(text: str) -> str:
+    """A class name for Plotly's hover text, which reads some HTML and %{...}."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
+
+
+def selected_points(selection: Mapping[str, Any], drawn: list[Layer]) -> list[Point]:
+    """The points of a Plotly selection event on a figure of ``drawn``, in the figure's order."""
+    points = []
+    for hit in selection.get("points", []):
+        curve, row = hit["curve_number"], hit["point_index"]
+        if curve < len(drawn) and row < len(drawn[curve].rows):
+            points.append(Point(drawn[curve].kind, int(drawn[curve].rows[row])))
+    return list(dict.fromkeys(points))

@@ -1,0 +1,98 @@
+"""The user's own source photographs, when they are on disk: the bundle itself holds none."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import streamlit as st
+from PIL import Image, ImageOps
+
+from explorer.bundle import Bundle
+
+ENDINGS = (".webp", ".JPEG", ".jpg", ".jpeg", ".png", ".JPG", ".PNG", ".bmp", ".gif", ".tif", ".tiff")
+ROOT = Path(__file__).parent.parent
+# Where ImageWoof is looked for, largest pictures first; relative to the project's folder.
+IMAGEWOOF_PLACES = ("data/imagewoof2-320", "data/imagewoof2-160", "../shared/data/imagewoof-192")
+THUMBNAIL = 192  # pixels, longer side
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """A folder of photographs that mirrors the source of a bundle."""
+
+    root: Path
+
+    def find(self, name: str) -> Path | None:
+        """The file of a picture named ``name`` relative to the source, whatever its ending; None if absent.
+
+        The folders count and the ending does not, so that archives in another format fit too. A tree
+        without the first folder (train or val) fits as well.
+        """
+        wanted = PurePosixPath(name)
+        if wanted.is_absolute() or ".." in wanted.parts:
+            return None  # a bundle must not point outside the folder
+        shorter = PurePosixPath(*wanted.parts[1:]) if len(wanted.parts) > 2 else wanted
+        for relative in dict.fromkeys((wanted, shorter)):
+            for ending in dict.fromkeys((wanted.suffix, *ENDINGS)):
+                path = self.root / relative.with_suffix(ending)
+                if path.is_file():
+                    return path
+        return None
+
+    def covers(self, bundle: Bundle) -> bool:
+        """Whether at least one of twenty pictures, spread over the bundle, is here."""
+        step = max(1, len(bundle.names) // 20)
+        return any(self.find(name) for name in bundle.names[::step])
+
+
+@st.cache_data(max_entries=4096, show_spinner=False)
+def _thumbnail(path: str, stamp: float) -> np.ndarray | None:
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (THUMBNAIL, THUMBNAIL))
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright.thumbnail((THUMBNAIL, THUMBNAIL))
+            return np.asarray(upright)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None  # the caller shows the round trip and says so
+
+
+def thumbnail(path: Path) -> np.ndarray | None:
+    """The whole photograph, not cropped, uint8 (h, w, 3) within 192x192; None when it cannot be read."""
+    try:
+        return _thumbnail(str(path), path.stat().st_mtime)
+    except OSError:
+        return None
+
+
+def likely_folders(source: str) -> list[Path]:
+    """Folders where the photographs of a bundle's source may be, best first."""
+    kind, _, rest = source.partition(":")
+    if kind in ("folder", "imagewoof") and rest:
+        path = Path(rest).expanduser()
+        return [path if path.is_absolute() else ROOT / path]
+    return [ROOT / place for place in IMAGEWOOF_PLACES] if kind == "imagewoof" else []
+
+
+def current_photographs(bundle: Bundle) -> Photographs | None:
+    """The photographs found for a bundle; draws the folder box and what was found in the sidebar."""
+    typed = st.sidebar.text_input(
+        "Folder of source photographs",
+        value=st.session_state.get("photograph_folder", ""),
+        placeholder="found by itself where possible",
+        help="The bundle holds no photographs. Name the folder they came from to see each one beside its "
+        "round trip. Nothing is copied or sent.",
+    )
+    # A widget's own state is dropped when another page is shown; this key survives.
+    st.session_state["photograph_folder"] = typed
+    folders = [Path(typed).expanduser()] if typed else likely_folders(bundle.manifest["data"]["source"])
+    for folder in folders:
+        photographs = Photographs(folder)
+        if photographs.covers(bundle):
+            st.sidebar.caption(f"Photographs: found in `{folder.name}`. Shown whole; the network saw a crop.")
+            return photographs
+    if typed:
+        st.sidebar.warning("None of this bundle's pictures are in that folder. Showing round trips.")
+    else:
+        st.sidebar.caption("Photographs: none found. Real pictures are shown as round trips.")
+    return None
