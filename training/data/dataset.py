@@ -102,20 +102,19 @@ def augment(images: Tensor, size: int) -> Tensor:
 
 
 def resolve_classes(wanted: tuple[str, ...], classes: tuple[str, ...]) -> tuple[str, ...]:
-    """The class names as the source spells them (case is forgiven where that leaves no doubt).
+    """The class names as the source spells them. Case is forgiven; where that leaves several, all are taken.
 
     Raises UserError for a name that does not exist, with the list of those that do.
     """
     by_key = {c.casefold(): c for c in classes}
-    found = []
-    for name in wanted:
-        name = name.strip()
-        match = name if name in classes else by_key.get(name.casefold())
-        if match is None:
+    found: list[str] = []
+    for name in map(str.strip, wanted):
+        matches = [name] if name in classes else [c for c in classes if c.casefold() == name.casefold()]
+        if not matches:
             close = difflib.get_close_matches(name.casefold(), by_key, 1)
             hint = f" (did you mean {by_key[close[0]]!r}?)" if close else ""
             raise UserError(f"cannot hold out {name!r}{hint}: the classes are {', '.join(classes)}")
-        found.append(match)
+        found += matches
     return tuple(dict.fromkeys(found))
 
 
