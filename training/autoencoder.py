@@ -90,7 +90,7 @@ def cosine_rate(step: int, steps: int, warm_up: float = 0.02) -> float:
 
 @torch.inference_mode()
 def round_trip(
-    model: Autoencoder,
+    model: torch.nn.Module,
     images: Tensor,
     device: torch.device,
     precision: str = "fp32",

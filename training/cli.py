@@ -51,7 +51,8 @@ def run_script(options: type[Options], stage: str, main: Callable[[Options], obj
             default = preset_options(options, stage, early.parse_known_args()[0].preset)
         # The module docstring is the script's help; tyro prints the options below it.
         description = sys.modules["__main__"].__doc__
-        main(tyro.cli(options, default=default, description=description))
+        given: Any = {} if default is None else {"default": default}
+        main(tyro.cli(options, description=description, **given))
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -54,21 +54,21 @@ class LatentGanOptions(RunOptions):
     """Residual blocks of both."""
     loss: str = "relativistic"
     """relativistic or non-saturating."""
-    gamma: float = 1.0
+    gamma: float = 0.1
     """Weight of R1 + R2, over 2."""
-    penalty_every: int = 1
+    penalty_every: int = 4
     """Steps between gradient penalties; each then counts that many times."""
     copies: int = 8
     """Shifted and mirrored copies of every training image to encode."""
-    images: int = 4_000_000
+    images: int = 6_000_000
     """Training length, in codes shown to the discriminator."""
     batch: int = 256
     """Codes a step."""
-    lr: float = 2e-4
+    lr: float = 4e-4
     """Learning rate of Adam for both networks, falling to zero over the last ``decay`` of training."""
     decay: float = 0.5
     """Share of training over which the learning rate falls, along half a cosine."""
-    ema_images: int = 100_000
+    ema_images: int = 500_000
     """Horizon of the generator's weight average, in images."""
     snapshots: int = 24
     """Log-spaced snapshots of the averaged generator: the codes of the same z each time."""
@@ -108,10 +108,10 @@ def fixed_z(options: LatentGanOptions, n: int, purpose: int) -> Tensor:
 
 
 @torch.inference_mode()
-def sample(generator: torch.nn.Module, z: Tensor, batch: int = 4096) -> Tensor:
-    """Latents float32 (n, latent_dim), on the CPU, of z (n, z_dim)."""
-    device = next(generator.parameters()).device
-    return torch.cat([generator(part.to(device)).float().cpu() for part in z.split(batch)])
+def sample(network: torch.nn.Module, z: Tensor, batch: int = 4096) -> Tensor:
+    """Output float32, on the CPU, of a network for z (n, z_dim): latents (n, latent_dim)."""
+    device = next(network.parameters()).device
+    return torch.cat([network(part.to(device)).float().cpu() for part in z.split(batch)])
 
 
 class CodeMonitor:
@@ -181,6 +181,7 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
     standard = Standardisation.fit(codes["augmented"], options.latent_dim)
     monitor = CodeMonitor(codes, standard, options.seed)
     real_latents = standard.to_latents(codes["augmented"]).to(device)
+    val_latents = standard.to_latents(codes["val"])
     emphasis = standard.scale**options.emphasis
     emphasis = (emphasis / emphasis.square().mean().sqrt()).to(device)
 
@@ -223,7 +224,8 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
             r1 = losses.gradient_penalty(scores_real, real_in)
             r2 = losses.gradient_penalty(scores_fake, fake_in)
             loss_d = loss_d + options.penalty_every * options.gamma / 2 * (r1 + r2)
-            report |= {"r1": r1, "r2": r2}
+            # The log averages over all steps, penalised or not.
+            report |= {"r1": r1 * options.penalty_every, "r2": r2 * options.penalty_every}
         optimisers["d"].zero_grad(set_to_none=True)
         loss_d.backward()
         optimisers["d"].step()
@@ -253,9 +255,16 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
             path = snapshot_path(options.out, done * options.batch)
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, lambda temporary: save_file({"latents": latents}, temporary))
-        values = monitor(sample(ema.module, z_evaluation))
+        latents = sample(ema.module, z_evaluation)
+        values = monitor(latents)
         norms = [torch.linalg.matrix_norm(p, 2).item() for p in discriminator.parameters() if p.ndim == 2]
-        return {**values, "d_spectral_norm": max(norms)}
+        scores = [
+            sample(discriminator, part.to(device) * emphasis).mean().item()
+            for part in (real_latents[: monitor.n], val_latents, latents)
+        ]
+        # 0: validation codes look as real as training codes; 1: as false as generated ones.
+        overfit = (scores[0] - scores[1]) / max(abs(scores[0] - scores[2]), 1e-6)
+        return {**values, "d_spectral_norm": max(norms), "d_overfit": overfit}
 
     seconds = train(
         options, {"generator": generator, "discriminator": discriminator, "ema": ema, **optimisers},

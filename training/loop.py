@@ -259,7 +259,8 @@ def train(
     """
     path = options.out / "checkpoint.pt"
     done, seconds = 0, 0.0
-    sums: dict[str, float] = {}
+    sums: dict[str, float] = {}  # of each loss since the last line of metrics, and of how many steps
+    counts: dict[str, int] = {}
     if path.is_file():
         try:
             saved = torch.load(path, map_location=device, weights_only=True)
@@ -269,7 +270,9 @@ def train(
             raise UserError(
                 f"{path} cannot be read ({type(error).__name__}); delete it to start this stage again"
             ) from None
-        done, seconds, sums = saved["step"], saved["seconds"], saved["sums"]
+        done, seconds = saved["step"], saved["seconds"]
+        if "counts" in saved:
+            sums, counts = saved["sums"], saved["counts"]
     if done >= steps:
         return seconds
 
@@ -278,6 +281,7 @@ def train(
     def collect() -> None:
         # One wait for the device. Added one by one in float64, so that no pause shows in the sums.
         for name, values in pending.items():
+            counts[name] = counts.get(name, 0) + len(values)
             for value in torch.stack(values).tolist():
                 sums[name] = sums.get(name, 0.0) + value
         pending.clear()
@@ -292,7 +296,9 @@ def train(
         return parts
 
     def save() -> None:
-        saved = {"step": done, "seconds": seconds, "sums": sums, "state": checked_state()}
+        saved = {
+            "step": done, "seconds": seconds, "sums": sums, "counts": counts, "state": checked_state(),
+        }  # fmt: skip
         write_atomically(path, lambda temporary: torch.save(saved, temporary))
 
     metrics = MetricsLog(options.out, done)
@@ -315,8 +321,9 @@ def train(
                 seconds += time.perf_counter() - start
                 progress.update(batch)
                 if done % options.log_every == 0:
-                    means = {name: total / options.log_every for name, total in sums.items()}
+                    means = {name: total / counts[name] for name, total in sums.items()}
                     sums.clear()
+                    counts.clear()
                     _check_finite(options.out, done, means)
                     metrics.write(done, done * batch, {**means, "seconds": seconds})
                     progress.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
@@ -324,7 +331,8 @@ def train(
                     checked_state()
                     seed_step(options.seed, done)
                     metrics.write(done, done * batch, evaluate(done))
-                if pause:
+                if pause or stop:  # it may have been asked to stop while it evaluated
+                    collect()
                     save()
                 if stop and done < steps:
                     raise KeyboardInterrupt

@@ -1,0 +1,53 @@
+"""Draw the sheets of decoded pictures in docs/img: samples that nobody picked, and round trips.
+
+    python docs/sheets.py pretrained/imagewoof64
+
+Only decoded pictures: photographs are never written.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from explorer.bundle import open_bundle
+from explorer.decoding import decode, grid, png
+
+IMAGES = Path(__file__).parent / "img"
+
+
+def main(folder: Path) -> None:
+    """Write <bundle>-samples.png, -round-trips.png and -training.png."""
+    bundle = open_bundle(folder)
+    model = bundle.load_autoencoder()
+    IMAGES.mkdir(exist_ok=True)
+
+    def write(kind: str, pictures: np.ndarray, columns: int) -> None:
+        sheet = png(grid(pictures, columns, gap=2), scale=max(1, 128 // pictures.shape[1]))
+        (IMAGES / f"{bundle.name}-{kind}.png").write_bytes(sheet)
+
+    # The first 64 stored samples: the order is that of the seed's draws.
+    write("samples", decode(model, bundle.generated_codes[:64]), 16)
+
+    # Eight random images a class, one class a row: validation images of seen ones.
+    rng = np.random.default_rng(0)
+    rows = [
+        rng.choice(np.flatnonzero((bundle.labels == i) & (bundle.splits != "train")), 8, replace=False)
+        for i in range(len(bundle.classes))
+    ]
+    write("round-trips", decode(model, bundle.real_codes[np.concatenate(rows)]), 16)
+
+    # The same eight z at every third snapshot, one snapshot a row.
+    codes = bundle.codes_of_latents(bundle.snapshot_latents[::3, :16])
+    write("training", decode(model, codes.reshape(-1, codes.shape[-1])), 16)
+    print(
+        *sorted(p.name for p in IMAGES.glob(f"{bundle.name}-*")),
+        [Image.open(p).size for p in IMAGES.glob("*.png")],
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
