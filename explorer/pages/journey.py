@@ -1,8 +1,200 @@
-"""The journey page."""
+"""The Journey page: travel from one picture to another, through code space or through the GAN's z space."""
 
+import numpy as np
+import plotly.graph_objects as go
 import streamlit as st
 
-from explorer.session import current_bundle
+from explorer import decoding
+from explorer import photographs as photos
+from explorer.bundle import Bundle
+from explorer.gallery import Card, Picture, gallery
+from explorer.palette import TEXT, current_theme, kind_colours
+from explorer.player import background, player
+from explorer.player.ends import pick_end, swap
+from explorer.player.journey import (
+    STRIP,
+    End,
+    Journey,
+    code_path,
+    to_csv,
+    travel,
+    usual_distance,
+    z_path,
+)
+from explorer.points import NewSamples, Point, label_of
+from explorer.session import bundle_key, current_bundle, networks
 
-st.title("journey")
+CODES, Z = "code space", "the GAN's z space"
+STRAIGHT, SPHERICAL = "straight", "spherical"
+
+
+@st.cache_data(max_entries=64, show_spinner="Decoding the path and placing it on the map…")
+def cached_travel(key: tuple[str, float], codes: np.ndarray, _bundle: Bundle) -> Journey:
+    """``travel``, once per bundle and path."""
+    return travel(_bundle, networks(_bundle)[0], codes)
+
+
+@st.cache_data(max_entries=16, show_spinner="Measuring how far unseen pictures are from the training set…")
+def cached_usual_distance(key: tuple[str, float], split: str, _bundle: Bundle) -> tuple[float, int]:
+    """``usual_distance``, once per bundle and split."""
+    return usual_distance(_bundle, split)
+
+
+def choose_path(bundle: Bundle, a: End, b: End) -> tuple[np.ndarray, str]:
+    """Draw the path's options; return its codes float32 (FRAMES, code_dim) and what it is called."""
+    has_z = a.z is not None and b.z is not None
+    space_key = "journey/space"
+    if not has_z or space_key not in st.session_state:
+        st.session_state[space_key] = CODES
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        space = st.segmented_control(
+            "Through",
+            [CODES, Z],
+            key=space_key,
+            required=True,
+            disabled=not has_z,
+        )
+        shape = st.segmented_control(
+            "Path", [STRAIGHT, SPHERICAL], default=STRAIGHT, key="journey/shape", required=True
+        )
+        st.button("Swap A and B", icon=":material/swap_horiz:", on_click=swap, args=(bundle,))
+        if not has_z:
+            st.caption("Both ends need a z: only generated pictures have one.")
+    if space == Z:
+        codes = z_path(bundle, networks(bundle)[1], a, b, shape == SPHERICAL)
+    else:
+        codes = code_path(a, b, shape == SPHERICAL)
+    return codes, f"{shape} through {space}"
+
+
+def end_card(
+    bundle: Bundle, side: str, end: End, picture: np.ndarray, found: photos.Photographs | None
+) -> Card:
+    """One end as the user knows it: a real picture's photograph, where there is one, and what is decoded."""
+    real = end.point is not None and end.point.kind == "real"
+    shown = [Picture(picture, "round trip" if real else "decoded", f"{side}: {end.name}")]
+    path = found.find(bundle.names[end.point.index]) if found and real and end.point else None
+    photograph = photos.thumbnail(path) if path else None
+    if photograph is not None:
+        shown.insert(0, Picture(photograph, "photograph", f"photograph of {side}: {end.name}"))
+    return Card(f"{side}: {end.name}", shown)
+
+
+def film_strip(bundle: Bundle, journey: Journey) -> str:
+    """HTML of the strip: true decodes along the path, each above the training picture nearest to it."""
+    autoencoder, _ = networks(bundle)
+    rows = journey.neighbours[STRIP]
+    t = np.linspace(0, 1, len(rows))
+    cards = []
+    for i, near in enumerate(decoding.decode(autoencoder, bundle.real_codes[rows])):
+        name = label_of(bundle, Point("real", int(rows[i])))
+        own = Picture(journey.pictures[STRIP][i], f"t = {t[i]:.3g}", f"decoded picture at t = {t[i]:.3g}")
+        distance = journey.distances[STRIP][i]
+        neighbour = Picture(near, f"{distance:.1f} {name}", f"round trip of {name}")
+        cards.append(Card("", [own], [neighbour]))
+    return gallery(cards, side=78, neighbour_side=78, neighbours_title="nearest")
+
+
+def distance_chart(bundle: Bundle, journey: Journey) -> go.Figure:
+    """Distance to the nearest training code along the path, with what is usual for unseen pictures."""
+    theme = current_theme()
+    colours = kind_colours(theme)
+    t = np.linspace(0, 1, len(journey.distances))
+    figure = go.Figure(
+        go.Scatter(
+            x=t,
+            y=journey.distances,
+            mode="lines",
+            line={"color": TEXT[theme], "width": 2},
+            hovertemplate="t = %{x:.2f}<br>distance %{y:.1f}<extra></extra>",
+        )
+    )
+    top = float(journey.distances.max())
+    for split, kind, name in (
+        ("val", "seen", "seen breeds, validation"),
+        ("held_out", "held out", "held-out breeds"),
+    ):
+        median, n = cached_usual_distance(bundle_key(bundle.path), split, bundle)
+        if n:
+            top = max(top, median)
+            figure.add_hline(
+                median,
+                line={"color": colours[kind], "dash": "dash"},
+                annotation={
+                    "text": f"median of {name}: {median:.1f} (n = {n:,})",
+                    "font": {"color": colours[kind]},
+                },
+                annotation_position="top right" if kind == "held out" else "bottom right",
+            )
+    figure.update_layout(
+        height=280,
+        margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        xaxis={"title": "t, from A (0) to B (1)", "range": [0, 1]},
+        yaxis={"title": "distance", "range": [0, 1.15 * top]},
+    )
+    return figure
+
+
+def downloads(bundle: Bundle, journey: Journey, codes: np.ndarray, words: str) -> None:
+    """The strip as PNG, the journey as GIF and its codes as CSV, each made when it is asked for."""
+    scale = max(1, 256 // journey.pictures.shape[1])
+    strip = journey.pictures[STRIP]
+    with st.container(horizontal=True):
+        for label, ending, mime, make in (
+            (
+                "Strip (PNG)",
+                "png",
+                "image/png",
+                lambda: decoding.png(decoding.grid(strip, len(strip)), scale),
+            ),
+            ("Animation (GIF)", "gif", "image/gif", lambda: decoding.gif(journey.pictures, scale=scale)),
+            ("Codes (CSV)", "csv", "text/csv", lambda: to_csv(codes, words)),
+        ):
+            st.download_button(
+                label,
+                data=make,
+                file_name=f"{bundle.name}-journey.{ending}",
+                mime=mime,
+                on_click="ignore",
+                icon=":material/download:",
+            )
+
+
+st.title("Journey")
 bundle = current_bundle()
+found = photos.current_photographs(bundle)
+new: NewSamples | None = st.session_state.get("new_samples")
+left, right = st.columns(2, gap="large")
+with left:
+    a = pick_end(bundle, "A", new)
+with right:
+    b = pick_end(bundle, "B", new)
+codes, path_name = choose_path(bundle, a, b)
+journey = cached_travel(bundle_key(bundle.path), codes, bundle)
+
+player(a, b, journey, background(bundle, new, current_theme()))
+st.caption(
+    "Real pictures are shown as round trips through the autoencoder. The path is drawn between its nearest "
+    "real codes, so it may jump where the map does; the map is an illustration."
+)
+if found:
+    cards = [
+        end_card(bundle, side, end, picture, found)
+        for side, end, picture in (("A", a, journey.pictures[0]), ("B", b, journey.pictures[-1]))
+    ]
+    st.html(gallery(cards))
+
+st.subheader("Film strip")
+st.caption(
+    "Nine decoded pictures. Below each: its nearest training picture and how far that is in code space."
+)
+st.html(film_strip(bundle, journey))
+words = f"bundle: {bundle.name}; A: {a.name}; B: {b.name}; {path_name}"
+downloads(bundle, journey, codes, words)
+
+st.subheader("Distance to the training set")
+st.caption(
+    "Euclidean distance in code space to the nearest training picture. It is 0 at an end that is a training "
+    "picture itself. Dashed: the same distance for pictures that the networks never saw."
+)
+st.plotly_chart(distance_chart(bundle, journey), config={"displayModeBar": False})
