@@ -1,9 +1,12 @@
 """Helpers of the tests of training and of bundles: tiny photographs, options, runs and bundles."""
 
+import multiprocessing
 import os
-import subprocess
+import runpy
 import sys
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,17 +69,71 @@ def arguments(options: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def script_environment() -> dict[str, str]:
-    """Environment of the scripts: one thread, so that two machines' cores do not matter, and no GPU."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+@dataclass(frozen=True)
+class Finished:
+    """What a script left: its exit status (minus the signal that killed it) and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def last_line(self) -> str:
+        """The last line of the standard error, where an error has its sentence."""
+        return self.stderr.strip().splitlines()[-1]
 
 
-def run_script(module: str, options: Mapping[str, Any], *flags: str) -> subprocess.CompletedProcess[str]:
-    """Run ``python -m module`` with these options to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments(options), *flags],
-        cwd=ROOT, env=script_environment(), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+# Scripts run in processes of their own, forked from one that has imported torch already: that is most of
+# the time a tiny run takes.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["training.pipeline", "torch.utils.tensorboard", "sklearn.datasets"])
+
+
+def run_script(
+    module: str,
+    options: Mapping[str, Any],
+    *flags: str,
+    stop: tuple[int, int] | None = None,
+    when: Callable[[], bool] | None = None,
+) -> Finished:
+    """Run ``python -m module`` with these options, on one thread.
+
+    stop: a signal and the step before which the script gets it.
+    when: the script is killed (SIGKILL) from outside as soon as this holds.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder) / name for name in ("stdout", "stderr")]
+        words = [*arguments(options), *flags]
+        process = _processes.Process(target=_script, args=(module, words, outputs, stop))
+        process.start()
+        process.join(0 if when else 300)
+        while when and process.is_alive() and not when():
+            process.join(0.01)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        assert process.exitcode is not None
+        return Finished(process.exitcode, *(path.read_text() for path in outputs))
+
+
+def _script(module: str, words: list[str], outputs: list[Path], stop: tuple[int, int] | None) -> None:
+    for number, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    torch.set_num_threads(1)
+    if stop is not None:
+        from training import loop
+
+        seed_step = loop.seed_step
+
+        def stopping(seed: int, step: int) -> None:
+            if step == stop[1]:
+                os.kill(os.getpid(), stop[0])
+            seed_step(seed, step)
+
+        loop.seed_step = stopping
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def write_image(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> Path:

@@ -1,0 +1,355 @@
+"""The training loop: the order of the data, options on resuming, divergence, checkpoints, metrics."""
+
+import errno
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support import file_names, one_sentence
+from training.cli import UserError
+from training.loop import (
+    DivergedError,
+    RunOptions,
+    average,
+    batch_indices,
+    open_run,
+    read_json,
+    read_metrics,
+    seed_step,
+    train,
+    write_atomically,
+    write_json,
+)
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(RunOptions):
+    width: int = 8
+    hold_out: tuple[str, ...] = ()
+    source: Path = Path("here")
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    return Options(out=tmp_path / "run", device="cpu", log_every=4, checkpoint_every=5)
+
+
+class Job:
+    """A linear model that learns noise, and the steps it did."""
+
+    def __init__(self, options: Options, steps: int = 20, hook: Callable[[int], None] = lambda _: None):
+        self.options, self.steps, self.hook = options, steps, hook
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(3, 1)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=0.01)
+        self.did: list[int] = []
+
+    def step(self, index: int) -> dict[str, torch.Tensor]:
+        self.did.append(index)
+        self.hook(index)
+        loss = (self.model(torch.randn(6, 3)) - torch.randn(6, 1)).square().mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        return {"loss": loss, **({"rare": loss * 0 + 3} if index % 2 == 0 else {})}
+
+    def run(self) -> "Job":
+        open_run(self.options, CPU)
+        train(
+            self.options, {"model": self.model, "optimiser": self.optimiser}, self.step,
+            steps=self.steps, batch=6, device=CPU,
+            evaluate=lambda done: {"draw": torch.rand(1).item()}, evaluate_at=lambda done: done % 10 == 0,
+        )  # fmt: skip
+        return self
+
+    @property
+    def weights(self) -> torch.Tensor:
+        return torch.cat([p.detach().flatten() for p in self.model.parameters()])
+
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        lines = read_metrics(self.options.out / "metrics.jsonl")
+        return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+# The order of the data
+
+
+@given(st.integers(0, 9), st.integers(1, 60), st.integers(1, 40), st.integers(1, 4))
+@settings(deadline=None)
+def test_every_image_is_used_equally_often_whatever_the_batch(seed, n, batch, epochs):
+    steps = -(-n * epochs // batch)
+    order = np.concatenate([batch_indices(seed, s, batch, n) for s in range(steps)])
+    assert len(order) == steps * batch
+    for epoch in range(epochs):
+        assert sorted(order[epoch * n : (epoch + 1) * n]) == list(range(n))
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    orders = [batch_indices(seed, epoch, 100, 100).tolist() for seed in (0, 1) for epoch in (0, 1)]
+    assert len({tuple(o) for o in orders}) == 4
+    assert orders[0] == batch_indices(0, 0, 100, 100).tolist()
+
+
+def test_all_randomness_of_a_step_follows_from_seed_and_step():
+    draws = []
+    for seed, step in ((1, 5), (1, 5), (1, 6), (2, 5)):
+        seed_step(seed, step)
+        draws.append(torch.rand(3).tolist())
+    assert draws[0] == draws[1]
+    assert len({tuple(d) for d in draws}) == 3
+
+
+# Options
+
+
+def test_a_run_writes_its_options_command_versions_and_device_beside_the_weights(options):
+    open_run(options, CPU)
+    written = read_json(options.out / "options.json")
+    assert written["options"]["seed"] == 0
+    assert {"python", "torch", "numpy"} <= written["versions"].keys()
+    assert written["command"].startswith("python")
+    assert written["device"].startswith("cpu")
+
+
+def test_options_that_change_what_is_computed_may_not_differ_and_are_named(options):
+    open_run(options, CPU)
+    with pytest.raises(UserError) as caught:
+        open_run(replace(options, width=9, hold_out=("fox",), log_every=99), CPU)
+    text = str(caught.value)
+    assert one_sentence(text)
+    assert "width is 9, was 8" in text
+    assert "hold_out is ['fox'], was []" in text
+    assert "log_every" not in text
+    assert "seed" not in text
+
+
+@pytest.mark.parametrize("value", [{"log_every": 1}, {"checkpoint_every": 1}, {"device": "auto"}])
+def test_options_that_only_say_where_and_how_may_differ(options, value):
+    open_run(options, CPU)
+    open_run(replace(options, **value), CPU)
+
+
+def test_damaged_options_are_one_sentence(options):
+    open_run(options, CPU)
+    (options.out / "options.json").write_text('{"options": {"wid')
+    with pytest.raises(UserError, match=r"options\.json") as caught:
+        open_run(options, CPU)
+    assert one_sentence(caught.value)
+
+
+# Interruptions
+
+
+@pytest.fixture
+def whole(options: Options, tmp_path: Path) -> Job:
+    """The uninterrupted run that the others must equal."""
+    return Job(replace(options, out=tmp_path / "whole")).run()
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(options, whole):
+    first = Job(options, hook=lambda i: os.kill(os.getpid(), signal.SIGINT) if i == 6 else None)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    assert first.did == list(range(7))  # the step that was under way is finished and kept
+    second = Job(options).run()
+    assert second.did == list(range(7, 20))
+    assert torch.equal(second.weights, whole.weights)
+    assert second.metrics == whole.metrics
+
+
+def test_asked_to_stop_while_it_evaluates_a_run_keeps_what_it_did(options):
+    job = Job(options)
+
+    def evaluate(done: int) -> dict[str, float]:
+        if done == 8:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        return {}
+
+    open_run(options, CPU)
+    with pytest.raises(KeyboardInterrupt):
+        train(
+            options, {"model": job.model}, job.step, steps=20, batch=6, device=CPU,
+            evaluate=evaluate, evaluate_at=lambda done: True,
+        )  # fmt: skip
+    assert torch.load(options.out / "checkpoint.pt", weights_only=True)["step"] == 8
+
+
+def test_after_a_crash_the_lines_beyond_the_checkpoint_are_dropped_and_written_anew(options, whole):
+    def crash(index: int) -> None:
+        if index == 13:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Job(options, hook=crash).run()
+    lines = read_metrics(options.out / "metrics.jsonl")
+    assert lines[-1]["step"] == 12  # logged, but the last checkpoint is of step 10
+    with (options.out / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 13, "lo')  # killed while writing
+    again = Job(options).run()
+    assert again.did == list(range(10, 20))
+    assert torch.equal(again.weights, whole.weights)
+    assert again.metrics == whole.metrics
+    assert [line["step"] for line in again.metrics] == [4, 8, 10, 12, 16, 20, 20]
+
+
+def test_logged_losses_are_means_over_the_steps_that_reported_them(whole):
+    assert [line["rare"] for line in whole.metrics if "rare" in line] == [3, 3, 3, 3, 3]
+
+
+def test_a_finished_run_does_no_step_more(options):
+    Job(options).run()
+    assert Job(options).run().did == []
+
+
+def test_signal_handlers_are_given_back(options):
+    before = signal.getsignal(signal.SIGINT)
+    Job(options).run()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# Divergence
+
+
+@pytest.mark.parametrize("log_every", [1, 4, 1000])
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(options, log_every):
+    options = replace(options, log_every=log_every)
+    job = Job(options)
+
+    def poison(index: int) -> None:
+        if index == 11:
+            with torch.no_grad():
+                job.model.weight.fill_(float("nan"))
+
+    job.hook = poison
+    with pytest.raises(DivergedError, match="not finite") as caught:
+        job.run()
+    assert one_sentence(caught.value)
+    saved = torch.load(options.out / "checkpoint.pt", weights_only=True)
+    assert saved["step"] == 10
+    assert all(torch.isfinite(t).all() for t in saved["state"]["model"].values())
+
+
+def test_nan_is_met_before_the_evaluation_stumbles_over_it(options):
+    job = Job(options)
+
+    def poison(index: int) -> None:
+        if index == 1:
+            with torch.no_grad():
+                job.model.weight.fill_(float("inf"))
+
+    open_run(options, CPU)
+    job.hook = poison
+    with pytest.raises(DivergedError):
+        train(
+            options, {"model": job.model}, job.step, steps=20, batch=6, device=CPU,
+            evaluate=lambda _: pytest.fail("evaluated NaN"), evaluate_at=lambda done: done == 2,
+        )  # fmt: skip
+
+
+# Files
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "other"])
+def test_a_damaged_checkpoint_is_one_sentence_that_names_it(options, damage):
+    Job(options).run()
+    path = options.out / "checkpoint.pt"
+    content = path.read_bytes()
+    path.write_bytes(
+        {"empty": b"", "half": content[: len(content) // 2], "other": b"no checkpoint" * 99}[damage]
+    )
+    with pytest.raises(UserError, match=r"checkpoint\.pt") as caught:
+        Job(options).run()
+    assert one_sentence(caught.value)
+
+
+def test_a_checkpoint_that_carries_code_is_not_run(options, tmp_path):
+    class Malice:
+        def __reduce__(self) -> tuple:
+            return (os.mkdir, (str(tmp_path / "executed"),))
+
+    open_run(options, CPU)
+    torch.save({"step": 1, "state": Malice()}, options.out / "checkpoint.pt")
+    with pytest.raises(UserError, match=r"checkpoint\.pt"):
+        Job(options).run()
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "weights.json"
+    write_json(path, {"good": 1})
+
+    def full(temporary: Path) -> None:
+        temporary.write_text('{"ha')
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match=r"No space left.*free some space") as caught:
+        write_atomically(path, full)
+    assert one_sentence(caught.value)
+    assert json.loads(path.read_text()) == {"good": 1}
+    assert file_names(tmp_path) == ["weights.json"]
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_a_disk_that_fills_while_writing_weights_keeps_the_old_ones(tmp_path, kind):
+    """The real thing: the kernel refuses to let files grow."""
+    from safetensors.torch import save_file
+
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "weights"
+    path.write_bytes(b"old")
+    tensors = {"w": torch.zeros(100_000)}
+    save = torch.save if kind == "torch" else save_file
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="free some space"):
+            write_atomically(path, lambda temporary: save(tensors, temporary))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert file_names(tmp_path) == ["weights"]
+
+
+# The average of the weights
+
+
+def test_the_average_starts_at_the_weights_and_follows_them():
+    model = torch.nn.Linear(1, 1, bias=False)
+    ema = average(model, batch=10, horizon=100)
+    found = []
+    for value in [2.0] * 1 + [5.0] * 200:
+        with torch.no_grad():
+            model.weight.fill_(value)
+        ema.update_parameters(model)
+        found.append(ema.module.weight.item())
+    assert found[0] == 2
+    assert np.all(np.diff(found[:6]) > 0)
+    assert found[-1] == pytest.approx(5, abs=1e-4)
+
+
+def test_the_average_warms_up_and_then_has_the_horizon_asked_for():
+    model = torch.nn.Linear(1, 1, bias=False)
+    ema = average(model, batch=10, horizon=1000)
+    with torch.no_grad():
+        model.weight.fill_(0)
+    for _ in range(2000):
+        ema.update_parameters(model)
+    with torch.no_grad():
+        model.weight.fill_(1)
+    for _ in range(100):  # one horizon
+        ema.update_parameters(model)
+    assert ema.module.weight.item() == pytest.approx(1 - 0.99**100, rel=1e-3)

@@ -1,0 +1,184 @@
+"""The scripts' command line: dry runs, exit codes and one-sentence errors, as a user meets them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import ROOT, TINY_AUTOENCODER, file_names, one_sentence, run_script
+from training.autoencoder import AutoencoderOptions, load_run, options_from_json
+from training.cli import UserError, options_json, preset_options
+from training.latent_gan import LatentGanOptions, snapshot_path
+from training.presets import PRESETS
+
+
+def test_a_dry_run_prints_the_resolved_options_and_writes_nothing(tmp_path):
+    given = {**TINY_AUTOENCODER, "out": tmp_path / "run", "cache": tmp_path / "cache"}
+    done = run_script("training.autoencoder", given, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["steps"] == 20
+    assert printed["options"]["hold_out"] == ["7"]
+    assert printed["options"]["widths"] == [8, 8]
+    assert printed["options"]["lr"] == preset_options(AutoencoderOptions, "autoencoder", "imagewoof64").lr
+    assert file_names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "module", ["training.latent_gan", "training.bundle", "training.pipeline", "training.autoencoder"]
+)
+def test_every_stage_has_a_dry_run_that_writes_nothing(tmp_path, module):
+    out = tmp_path / "out"
+    done = run_script(module, {"preset": "digits", "out": out}, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert '"options"' in done.stdout
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"hold_out": ("eleven",)}, "cannot hold out 'eleven'"),
+        ({"hold_out": tuple("0123456789")}, "every class is held out"),
+        ({"source": "folder:nowhere"}, "no folder nowhere"),
+        ({"source": "cats"}, "unknown source"),
+        ({"code_size": 5}, "cannot be built"),
+        ({"device": "quantum"}, "cannot be used here"),
+        ({"preset": "nonesuch"}, "no preset 'nonesuch'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_is_one_sentence_and_exit_status_1(tmp_path, change, says):
+    given: dict[str, Any] = {
+        **TINY_AUTOENCODER,
+        "out": tmp_path / "run",
+        "cache": tmp_path / "cache",
+        **change,
+    }
+    done = run_script("training.autoencoder", given)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.last_line
+    assert last.startswith("error: ")
+    assert says in last
+    assert one_sentence(last)
+    assert not (tmp_path / "run").exists()  # a mistake leaves no folder that would refuse its correction
+
+
+def test_an_unknown_option_is_refused_with_status_2():
+    done = run_script("training.autoencoder", {"hold_outt": "Samoyed"})
+    assert done.returncode == 2
+    assert "hold-out" in done.stderr
+
+
+def test_a_gan_without_its_autoencoder_says_what_to_run_first(tmp_path):
+    done = run_script("training.latent_gan", {"autoencoder": tmp_path / "none", "out": tmp_path / "gan"})
+    assert done.returncode == 1
+    assert "run python -m training.autoencoder first" in done.last_line
+    assert not (tmp_path / "gan").exists()
+
+
+def test_help_explains_every_option():
+    done = run_script("training.autoencoder", {}, "--help")
+    assert done.returncode == 0
+    for words in ("--hold-out", "--checkpoint-every", "no training, validation, normalisation", "To resume"):
+        assert words in " ".join(done.stdout.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resolves_to_options_that_can_be_built(preset):
+    autoencoder = preset_options(AutoencoderOptions, "autoencoder", preset)
+    gan = preset_options(LatentGanOptions, "latent_gan", preset)
+    assert gan.latent_dim <= autoencoder.config.code_dim
+    assert gan.config.latent_dim == gan.latent_dim
+    assert gan.autoencoder == autoencoder.out
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_takes_at_least_twenty_log_spaced_snapshots(preset):
+    options = preset_options(LatentGanOptions, "latent_gan", preset)
+    steps = options.snapshot_steps
+    assert len(steps) >= 20
+    assert steps == sorted(set(steps))
+    assert steps[-1] == options.steps
+    assert steps[0] <= 2
+    middle = steps[len(steps) // 2]
+    assert middle < options.steps / 10  # log-spaced: half of them in the first tenth
+
+
+def test_options_survive_the_way_through_json():
+    options = AutoencoderOptions(hold_out=("a b", "c"), boxes=Path("x/y.csv"), widths=(8, 8, 8))
+    assert options_from_json(AutoencoderOptions, options_json(options)) == options
+
+
+def test_a_run_that_is_not_finished_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="no finished autoencoder") as caught:
+        load_run(tmp_path)
+    assert one_sentence(caught.value)
+
+
+def test_snapshot_names_sort_by_training_images():
+    paths = [snapshot_path(Path("run"), n) for n in (64, 1_000, 3_999_999)]
+    assert paths == sorted(paths)
+
+
+# The layers
+
+
+BLOCKER = """
+import importlib, sys
+blocked = {blocked!r}
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise ImportError("blocked: " + name)
+sys.meta_path.insert(0, Blocker())
+for name in {modules!r}:
+    importlib.import_module(name)
+assert not blocked & {{name.split(".")[0] for name in sys.modules}}
+"""
+
+
+def import_without(blocked: set[str], modules: list[str]) -> None:
+    """Import modules in a fresh process that has not the blocked packages."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKER.format(blocked=blocked, modules=modules)],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def modules_of(package: str) -> list[str]:
+    paths = sorted((ROOT / package).rglob("*.py"))
+    names = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in paths]
+    return [n.removesuffix(".__init__") for n in names]
+
+
+def test_nothing_in_explorer_imports_training():
+    pages = [m for m in modules_of("explorer") if m.startswith("explorer.pages")]
+    import_without({"training"}, [m for m in modules_of("explorer") if m not in pages])
+    for module in modules_of("explorer"):  # pages run when they are imported, and some imports come late
+        path = ROOT / Path(*module.split(".")).with_suffix(".py")
+        text = path.read_text() if path.is_file() else ""
+        assert "import training" not in text, module
+        assert "from training" not in text, module
+
+
+def test_opening_a_bundle_needs_neither_the_app_nor_training_nor_umap():
+    import_without(
+        {"training", "streamlit", "plotly", "umap", "sklearn", "torchvision", "torchmetrics"},
+        [
+            "explorer.bundle",
+            "explorer.latent",
+            "explorer.networks",
+            "explorer.decoding",
+            "explorer.projection",
+        ],
+    )
+
+
+def test_training_imports_without_the_app_and_without_umap():
+    import_without({"streamlit", "plotly", "umap"}, modules_of("training"))
