@@ -1,0 +1,459 @@
+"""Bundles: written and opened again, every kind of damage, and those that ship."""
+
+import errno
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file, save_file
+
+from explorer.bundle import (
+    FILES,
+    MANIFEST,
+    SPLITS,
+    Bundle,
+    BundleError,
+    list_bundles,
+    open_bundle,
+    write_bundle,
+)
+from tests.support import SHIPPED, file_names, one_sentence, tiny_parts, write_tiny_bundle
+
+ARRAYS = [name for name in FILES if name.endswith(".safetensors")]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny").path
+
+
+@pytest.fixture
+def copy(original: Path, tmp_path: Path) -> Path:
+    """A bundle to damage."""
+    return Path(shutil.copytree(original, tmp_path / "tiny"))
+
+
+def change_manifest(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads((path / MANIFEST).read_text())
+    change(manifest)
+    (path / MANIFEST).write_text(json.dumps(manifest))
+
+
+def fix_hash(path: Path, name: str) -> None:
+    """Make the manifest agree with a changed file: the damage must then be found in the content."""
+    digest = hashlib.sha256((path / name).read_bytes()).hexdigest()
+    change_manifest(path, lambda m: m["files"][name].update(sha256=digest))
+
+
+def change_arrays(path: Path, name: str, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    arrays = {k: v.copy() for k, v in load_file(path / name).items()}
+    change(arrays)
+    save_file(arrays, path / name)
+    fix_hash(path, name)
+
+
+def refused(path: Path, name: str) -> str:
+    """The one sentence with which a bundle is refused; it names the file."""
+    with pytest.raises(BundleError) as caught:
+        open_bundle(path)
+    assert one_sentence(caught.value)
+    assert str(path / name) in str(caught.value)
+    return str(caught.value)
+
+
+# Round trip
+
+
+def test_what_is_written_is_what_is_opened(tmp_path):
+    parts = tiny_parts()
+    write_bundle(tmp_path / "tiny", **parts)
+    bundle = open_bundle(tmp_path / "tiny")
+    latents, standard = parts["latents"], parts["standardisation"]
+    for name in ("real_codes", "generated_z", "generated_latents", "snapshot_z", "snapshot_latents"):
+        found = getattr(bundle, name)
+        assert found.dtype == np.float16
+        np.testing.assert_array_equal(found, latents[name].astype(np.float16))
+    np.testing.assert_array_equal(bundle.labels, latents["real_labels"])
+    np.testing.assert_array_equal(bundle.splits, np.array(SPLITS)[latents["real_splits"]])
+    np.testing.assert_array_equal(bundle.snapshot_images, latents["snapshot_images"])
+    for name, found in (
+        ("real", bundle.map_real),
+        ("generated", bundle.map_generated),
+        ("snapshots", bundle.map_snapshots),
+    ):
+        np.testing.assert_array_equal(found, parts["positions"][name])
+    for name in ("mean", "components", "scale"):
+        assert torch.equal(getattr(bundle.standardisation, name), getattr(standard, name))
+    assert bundle.classes == ("ape", "bee", "fox")
+    assert bundle.held_out == ("fox",)
+    assert bundle.held_out_labels.tolist() == [2]
+    assert list(bundle.names) == parts["names"]
+    assert bundle.curves == parts["curves"]
+    assert bundle.card == parts["card"]
+    assert bundle.name == "tiny"
+    assert bundle.judge_category(3) == "tiger shark"
+    assert bundle.judge_category(4) == "ImageNet class 4"
+
+
+def test_networks_come_back_with_their_weights_in_half_precision(tmp_path):
+    parts = tiny_parts()
+    bundle = write_bundle(tmp_path / "tiny", **parts)
+    for found, given in (
+        (bundle.load_autoencoder(), parts["autoencoder"]),
+        (bundle.load_generator(), parts["generator"]),
+    ):
+        assert found.config == given.config
+        assert not found.training
+        for name, weights in given.state_dict().items():
+            assert torch.equal(found.state_dict()[name], weights.half().float()), name
+        assert not any(p.requires_grad for p in found.parameters())
+
+
+def test_codes_of_latents_are_those_of_the_standardisation(original):
+    bundle = open_bundle(original)
+    flat = torch.from_numpy(bundle.snapshot_latents.astype(np.float32)).reshape(-1, 4)
+    expected = bundle.standardisation.to_codes(flat).reshape(3, 2, 8)
+    np.testing.assert_allclose(
+        bundle.codes_of_latents(bundle.snapshot_latents), expected, rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(bundle.generated_codes, bundle.codes_of_latents(bundle.generated_latents))
+
+
+def test_a_bundle_may_lie_anywhere(original, tmp_path):
+    moved = Path(shutil.copytree(original, tmp_path / "a name with spaces, ünd more"))
+    assert open_bundle(moved).name == moved.name
+
+
+def test_writing_again_replaces_the_whole_bundle_and_leaves_nothing_beside_it(tmp_path):
+    path = tmp_path / "tiny"
+    first = write_tiny_bundle(path, seed=0)
+    second = write_tiny_bundle(path, seed=1)
+    assert not np.array_equal(first.real_codes, second.real_codes)
+    assert file_names(tmp_path) == ["tiny"]
+    assert file_names(path) == sorted([*FILES, MANIFEST])
+
+
+def test_the_same_parts_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_tiny_bundle(tmp_path / name)
+    for file in FILES:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", [MANIFEST, *FILES])
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    assert "is missing" in refused(copy, name)
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path):
+    refused(tmp_path / "nowhere", MANIFEST)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, *FILES])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
+def test_a_truncated_file_is_named(copy, name, share):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: int(len(content) * share)])
+    refused(copy, name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_flipped_bit_is_noticed_and_its_file_named(copy, name):
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    assert "SHA-256" in refused(copy, name)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_in_the_place_of_a_file_is_named(copy, name):
+    (copy / name).unlink()
+    (copy / name).mkdir()
+    refused(copy, name)
+
+
+@pytest.mark.parametrize("name", [n for n in FILES if n not in ("README.md",)])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00garbage", b"[" * 100_000, b'{"a": 1}'])
+def test_a_file_with_other_content_is_named_even_if_its_hash_is_right(copy, name, content):
+    if name == "curves.json" and content == b'{"a": 1}':
+        pytest.skip("curves have no fixed shape")
+    (copy / name).write_bytes(content)
+    fix_hash(copy, name)
+    refused(copy, name)
+
+
+def test_a_card_that_is_no_text_is_named(copy):
+    (copy / "README.md").write_bytes(b"\xff\xfe\xfa")
+    fix_hash(copy, "README.md")
+    refused(copy, "README.md")
+
+
+def array_names() -> list[tuple[str, str]]:
+    """Every array that the format demands, with its file."""
+    latents = tiny_parts()["latents"]
+    return [
+        *(("latents.safetensors", k) for k in latents),
+        *(("map.safetensors", k) for k in ("real", "generated", "snapshots")),
+        *(("standardisation.safetensors", k) for k in ("mean", "components", "scale")),
+        *(("judge.safetensors", f"{k}_top1") for k in ("photo", "round_trip", "generated")),
+        ("autoencoder.safetensors", "encoder.layers.1.weight"),
+        ("generator.safetensors", "layers.0.weight"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "key"), array_names())
+def test_a_missing_array_is_named(copy, name, key):
+    change_arrays(copy, name, lambda arrays: arrays.pop(key))
+    assert key in refused(copy, name)
+
+
+@pytest.mark.parametrize(("name", "key"), array_names())
+def test_a_wrong_shape_is_named(copy, name, key):
+    change_arrays(copy, name, lambda arrays: arrays.update({key: arrays[key][:-1]}))
+    assert key in refused(copy, name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    ("name", "key"), [n for n in array_names() if not n[1].endswith(("labels", "splits", "images", "top1"))]
+)
+def test_nan_and_infinity_are_found_wherever_they_are(copy, name, key, value):
+    change_arrays(copy, name, lambda arrays: arrays[key].reshape(-1).__setitem__(-1, value))
+    assert "NaN or infinite" in refused(copy, name)
+
+
+@pytest.mark.parametrize(("key", "value"), [("real_labels", 3), ("real_labels", -1), ("real_splits", 3)])
+def test_labels_out_of_range_are_found(copy, key, value):
+    change_arrays(copy, "latents.safetensors", lambda arrays: arrays[key].__setitem__(0, value))
+    assert "out of range" in refused(copy, "latents.safetensors")
+
+
+@pytest.mark.parametrize(("image", "split"), [(2, "train"), (0, "held_out")])
+def test_splits_that_contradict_the_held_out_classes_are_found(copy, image, split):
+    """A held-out image that says it was trained on, or a seen one that says it was not."""
+    change_arrays(
+        copy, "latents.safetensors", lambda a: a["real_splits"].__setitem__(image, SPLITS.index(split))
+    )
+    assert "contradict" in refused(copy, "latents.safetensors")
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_another_version_says_which_one_this_program_reads(copy, version):
+    change_manifest(copy, lambda m: m.update(version=version))
+    assert f"version {version!r}" in refused(copy, MANIFEST)
+    assert "reads version 1" in refused(copy, MANIFEST)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"text"', '{"format": "other"}', "\x00"])
+def test_a_manifest_that_is_none_is_named(copy, content):
+    (copy / MANIFEST).write_text(content)
+    refused(copy, MANIFEST)
+
+
+@pytest.mark.parametrize("key", ["classes", "held_out", "networks", "counts", "files"])
+@pytest.mark.parametrize("value", ["absent", None, 3, "text", []])
+def test_a_manifest_that_lacks_or_garbles_a_key_is_named(copy, key, value):
+    if (key, value) == ("held_out", []):
+        pytest.skip("an empty hold-out is one; that it contradicts the splits has its own test")
+    change_manifest(copy, lambda m: m.pop(key) if value == "absent" else m.update({key: value}))
+    with pytest.raises(BundleError) as caught:
+        open_bundle(copy)
+    assert one_sentence(caught.value)
+    assert str(copy) in str(caught.value)
+
+
+def test_held_out_classes_must_be_among_the_classes(copy):
+    change_manifest(copy, lambda m: m.update(held_out=["wolf"]))
+    assert "not among its classes" in refused(copy, MANIFEST)
+
+
+@pytest.mark.parametrize("network", ["autoencoder", "generator"])
+def test_weights_that_do_not_fit_the_networks_are_named(copy, network):
+    change = {"autoencoder": {"widths": [4, 6]}, "generator": {"width": 16}}[network]
+    change_manifest(copy, lambda m: m["networks"][network].update(change))
+    assert "does not fit the network" in refused(copy, f"{network}.safetensors")
+
+
+@pytest.mark.parametrize("change", [{"image_size": 9}, {"colour": "red"}, {"widths": None}])
+def test_a_network_that_cannot_be_built_is_one_sentence(copy, change):
+    change_manifest(copy, lambda m: m["networks"]["autoencoder"].update(change))
+    refused(copy, MANIFEST)
+
+
+def test_names_must_be_as_many_as_images(copy):
+    (copy / "images.json").write_text('{"names": ["one"]}')
+    fix_hash(copy, "images.json")
+    assert "names 1 images, not 12" in refused(copy, "images.json")
+
+
+# Writing
+
+
+def test_a_full_disk_leaves_the_old_bundle_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "tiny"
+    old = write_tiny_bundle(path, seed=0)
+    write = Path.write_bytes
+
+    def full(self: Path, content: bytes) -> int:
+        if self.name == "map.safetensors":
+            write(self, content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(BundleError, match="No space left") as caught:
+        write_tiny_bundle(path, seed=1)
+    assert one_sentence(caught.value)
+    assert str(path) in str(caught.value)
+    assert file_names(tmp_path) == ["tiny"]
+    np.testing.assert_array_equal(open_bundle(path).real_codes, old.real_codes)
+
+
+def test_a_disk_that_really_fills_is_one_sentence(tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "tiny"
+    write_tiny_bundle(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(BundleError, match="could not be written"):
+            write_tiny_bundle(path, seed=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file_names(tmp_path) == ["tiny"]
+    open_bundle(path)
+
+
+def test_if_the_new_bundle_cannot_take_its_place_the_old_one_comes_back(tmp_path, monkeypatch):
+    path = tmp_path / "tiny"
+    old = write_tiny_bundle(path, seed=0)
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if ".tmp" in self.name:
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(BundleError, match="Permission denied"):
+        write_tiny_bundle(path, seed=1)
+    assert file_names(tmp_path) == ["tiny"]
+    np.testing.assert_array_equal(open_bundle(path).real_codes, old.real_codes)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e6], ids=["NaN", "beyond float16"])
+def test_what_could_not_be_opened_is_not_written(tmp_path, value):
+    path = tmp_path / "tiny"
+    write_tiny_bundle(path)
+    parts = tiny_parts(seed=1)
+    parts["latents"]["real_codes"][3, 2] = value
+    with np.errstate(over="ignore"), pytest.raises(BundleError, match="real_codes"):
+        write_bundle(path, **parts)
+    assert file_names(tmp_path) == ["tiny"]
+    open_bundle(path)
+
+
+# Finding bundles
+
+
+def test_bundles_are_listed_by_name_broken_ones_too_and_unfinished_ones_not(tmp_path):
+    write_tiny_bundle(tmp_path / "b")
+    write_tiny_bundle(tmp_path / "a")
+    (tmp_path / "a" / MANIFEST).unlink()
+    shutil.copytree(tmp_path / "b", tmp_path / ".c.tmp123")  # one that is being written, or was when killed
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "README.md").write_text("not a bundle")
+    assert list(list_bundles(tmp_path, tmp_path / "nowhere")) == ["a", "b"]
+    assert list_bundles(tmp_path / "b") == {"b": tmp_path / "b"}
+
+
+def test_bundles_of_one_name_in_two_folders_are_both_listed(tmp_path):
+    for folder in ("one", "two"):
+        write_tiny_bundle(tmp_path / folder / "tiny")
+    found = list_bundles(tmp_path / "one", tmp_path / "two")
+    assert set(found.values()) == {tmp_path / "one" / "tiny", tmp_path / "two" / "tiny"}
+
+
+# What ships
+
+
+@pytest.fixture(scope="module", params=SHIPPED, ids=lambda p: p.name)
+def shipped(request: pytest.FixtureRequest) -> Bundle:
+    return open_bundle(request.param)
+
+
+def test_there_is_a_small_bundle_for_the_tests():
+    assert "digits" in [p.name for p in SHIPPED]
+
+
+def test_shipped_bundles_are_small_and_hold_only_known_files(shipped):
+    """Neither photographs nor pickles: nothing but the files of the format."""
+    assert file_names(shipped.path) == sorted([*FILES, MANIFEST])
+    assert sum(p.stat().st_size for p in shipped.path.iterdir()) <= 30e6
+    size = shipped.autoencoder_config.image_size
+    for name in ARRAYS:
+        for key, array in load_file(shipped.path / name).items():
+            assert array.dtype != np.uint8 or key == "real_splits", (name, key)
+            assert array.shape[-3:] != (size, size, 3), (name, key)
+
+
+def test_shipped_samples_are_what_the_shipped_generator_makes_of_their_z(shipped):
+    generator = shipped.load_generator()
+    pairs = [
+        (shipped.generated_z, shipped.generated_latents),
+        (shipped.snapshot_z, shipped.snapshot_latents[-1]),
+    ]
+    for z, latents in pairs:
+        with torch.inference_mode():
+            made = generator(torch.from_numpy(z.astype(np.float32))).numpy()
+        scale = float(np.abs(made).mean())
+        assert np.abs(made - latents.astype(np.float32)).max() < 0.02 * scale + 0.01
+
+
+def test_shipped_splits_say_what_was_held_out(shipped):
+    assert shipped.held_out
+    held_out = np.isin(shipped.labels, shipped.held_out_labels)
+    np.testing.assert_array_equal(shipped.splits == "held_out", held_out)
+    for split in ("train", "val"):
+        labels = np.unique(shipped.labels[shipped.splits == split])
+        assert set(labels) == set(range(len(shipped.classes))) - set(shipped.held_out_labels)
+    assert len(set(shipped.names)) == len(shipped.names)
+
+
+def test_shipped_latents_of_seen_images_have_about_the_scale_of_the_prior(shipped):
+    """The standardisation was fitted on shifted and mirrored seen images; the plain ones come close."""
+    seen = shipped.real_codes[shipped.splits == "train"].astype(np.float32)
+    latents = shipped.standardisation.to_latents(torch.from_numpy(seen))
+    assert latents.mean(0).abs().max() < 1
+    assert 0.5 < latents.var(0).mean() < 2
+
+
+def test_shipped_bundles_say_where_they_come_from(shipped):
+    manifest = shipped.manifest
+    assert manifest["data"]["licence"]
+    assert set(manifest["training"]) == {"autoencoder", "latent_gan"}
+    for stage in manifest["training"].values():
+        assert stage["command"].startswith("python -m training.")
+        assert {"options", "versions", "device", "done"} <= stage.keys()
+        assert tuple(stage["options"].get("hold_out", shipped.held_out)) == shipped.held_out
+    for words in ("Held out", "Not for", *shipped.held_out):
+        assert words in shipped.card
+    assert all(shipped.curves[stage] for stage in ("autoencoder", "latent_gan"))
+
+
+def test_shipped_bundles_have_at_least_twenty_log_spaced_snapshots(shipped):
+    images = shipped.snapshot_images
+    assert len(images) >= 20
+    assert (np.diff(images) > 0).all()
+    assert len(shipped.snapshot_z) >= 200
+    assert np.median(images) < images[-1] / 10
