@@ -57,7 +57,8 @@ Generated codes against codes of seen validation images, n = {gan["n"]} each, in
 
 The map is an illustration; no number is computed from it. Trustworthiness (15 neighbours,
 n = {placement["n"]}): {placement["trustworthiness"]:.3f} for UMAP,
-{placement["trustworthiness_placed"]:.3f} for real codes placed as if they were new. Median distance from a real code so placed to its own point:
+{placement["trustworthiness_placed"]:.3f} for real codes placed as if they were new.
+Median distance from a real code so placed to its own point:
 {placement["placed_to_own_position"]:.3f} of the median distance between random points; from a generated
 sample's place to where UMAP's own transform puts it: {placement["placed_to_umap_transform"]:.3f}.
 
