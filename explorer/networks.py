@@ -130,8 +130,8 @@ class GanConfig:
     width, blocks: of both networks.
     """
 
-    z_dim: int = 512
-    latent_dim: int = 512
+    z_dim: int = 128
+    latent_dim: int = 128
     width: int = 512
     blocks: int = 4
 

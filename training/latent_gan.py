@@ -41,9 +41,9 @@ class LatentGanOptions(RunOptions):
 
     autoencoder: Path = Path("runs/autoencoder")
     """Folder of the finished autoencoder run."""
-    z_dim: int = 512
+    z_dim: int = 128
     """Numbers drawn from the standard normal prior."""
-    latent_dim: int = 512
+    latent_dim: int = 128
     """Leading principal components of the codes that the GAN models; the code's size keeps them all."""
     emphasis: float = 0.5
     """What the discriminator looks at: it sees each whitened component times its standard deviation to
@@ -60,7 +60,7 @@ class LatentGanOptions(RunOptions):
     """Steps between gradient penalties; each then counts that many times."""
     copies: int = 8
     """Shifted and mirrored copies of every training image to encode."""
-    images: int = 6_000_000
+    images: int = 7_000_000
     """Training length, in codes shown to the discriminator."""
     batch: int = 256
     """Codes a step."""

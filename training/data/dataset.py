@@ -35,6 +35,8 @@ class DataOptions:
     """CSV of subject boxes; by default the one that ships for the source."""
     margin: int = 4
     """Pixels kept around each crop, so that training can shift it."""
+    mirror: bool = True
+    """Whether a mirror image is as good as the original: true of dogs, not of digits."""
     cache: Path = Path("cache")
     """Where decoded images are kept."""
 
@@ -84,8 +86,8 @@ def center_crop(images: Tensor, size: int) -> Tensor:
     return images[:, margin : margin + size, margin : margin + size]
 
 
-def augment(images: Tensor, size: int) -> Tensor:
-    """A random crop of ``size`` px within the margin, and a mirror image for every second one.
+def augment(images: Tensor, size: int, mirror: bool = True) -> Tensor:
+    """A random crop of ``size`` px within the margin; with ``mirror``, about half of them mirrored.
 
     images: uint8 (n, stored, stored, 3); returns (n, size, size, 3). Draws from torch's global
     generator, which the training loop seeds anew at every step.
@@ -95,8 +97,9 @@ def augment(images: Tensor, size: int) -> Tensor:
     top, left = torch.randint(stored - size + 1, (2, n, 1), device=device)
     span = torch.arange(size, device=device)
     columns = left + span
-    flip = torch.rand(n, 1, device=device) < 0.5
-    columns = torch.where(flip, columns.flip(1), columns)
+    if mirror:
+        flip = torch.rand(n, 1, device=device) < 0.5
+        columns = torch.where(flip, columns.flip(1), columns)
     rows = top + span
     return images[torch.arange(n, device=device)[:, None, None], rows[:, :, None], columns[:, None]]
 
