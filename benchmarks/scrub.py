@@ -6,6 +6,7 @@ Starts the app itself. A picture counts as a frame when its pixels differ from t
 Latency runs from the pointer event to the end of the browser's frame that shows other pixels.
 """
 
+import asyncio
 import os
 import socket
 import statistics
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tyro
-from playwright.sync_api import Page, sync_playwright
+from playwright.async_api import Page, async_playwright
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
@@ -88,25 +89,28 @@ def running_app() -> Iterator[str]:
         process.wait()
 
 
-def drag(page: Page, seconds: float, rate: int) -> dict[str, float]:
+async def drag(page: Page, seconds: float, rate: int) -> dict[str, float]:
     """Drag the slider to and fro, ``rate`` pointer moves a second; returns what the browser counted."""
-    box = page.locator(".slider").bounding_box()
+    box = await page.locator(".slider").bounding_box()
     assert box is not None
     y = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + box["width"] / 2, y)
-    page.mouse.down()
-    page.evaluate(_WATCH)
+    await page.mouse.move(box["x"] + box["width"] / 2, y)
+    await page.mouse.down()
+    await page.evaluate(_WATCH)
     start = time.perf_counter()
-    steps = round(seconds * rate)
-    for i in range(steps):
+    moves = []
+    for i in range(round(seconds * rate)):
         # A triangle wave: two seconds from end to end.
         phase = (i / rate / 2 + 0.5) % 2
-        page.mouse.move(box["x"] + box["width"] * (0.02 + 0.96 * min(phase, 2 - phase)), y)
-        time.sleep(max(0, start + (i + 1) / rate - time.perf_counter()))
+        x = box["x"] + box["width"] * (0.02 + 0.96 * min(phase, 2 - phase))
+        # A hand does not wait until the browser has drawn its last move.
+        moves.append(asyncio.create_task(page.mouse.move(x, y)))
+        await asyncio.sleep(max(0, start + (i + 1) / rate - time.perf_counter()))
+    await asyncio.gather(*moves)
     elapsed = time.perf_counter() - start
-    page.mouse.up()
-    page.wait_for_timeout(200)
-    watch = page.evaluate("() => { window.scrub.on = false; return window.scrub; }")
+    await page.mouse.up()
+    await page.wait_for_timeout(200)
+    watch = await page.evaluate("() => { window.scrub.on = false; return window.scrub; }")
     latencies = sorted(watch["latencies"])
     return {
         "moves/s": watch["moves"] / elapsed,
@@ -115,6 +119,25 @@ def drag(page: Page, seconds: float, rate: int) -> dict[str, float]:
         "p95 ms": latencies[int(0.95 * (len(latencies) - 1))],
         "load": os.getloadavg()[0],
     }
+
+
+async def measure(url: str, bundle: str, runs: int, seconds: float, rate: int) -> list[dict[str, float]]:
+    """Open the Journey page and drag ``runs`` times."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        print(f"{bundle}: {runs} drags of {seconds:g} s, Chromium {browser.version}, {os.cpu_count()} cores")
+        page = await browser.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(120_000)
+        await page.add_init_script(_FIND)
+        await page.goto(f"{url}/journey?bundle={bundle}")
+        await page.get_by_role("heading", name="Distance to the training set").wait_for()
+        await page.locator(".slider[aria-valuetext]").wait_for()
+        await page.wait_for_timeout(2000)  # the rest of the page settles
+        results = [await drag(page, seconds, rate) for _ in range(runs)]
+        await browser.close()
+    return results
 
 
 def main(bundle: str = "imagewoof64", runs: int = 5, seconds: float = 6, rate: int = 60) -> None:
@@ -127,18 +150,8 @@ def main(bundle: str = "imagewoof64", runs: int = 5, seconds: float = 6, rate: i
         rate: pointer moves a second.
 
     """
-    with running_app() as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(120_000)
-        page.add_init_script(_FIND)
-        page.goto(f"{url}/journey?bundle={bundle}")
-        page.get_by_role("heading", name="Distance to the training set").wait_for()
-        page.locator(".slider[aria-valuetext]").wait_for()
-        page.wait_for_timeout(2000)  # the rest of the page settles
-        results = [drag(page, seconds, rate) for _ in range(runs)]
-        print(f"{bundle}: {runs} drags of {seconds:g} s, Chromium {browser.version}, {os.cpu_count()} cores")
-        browser.close()
+    with running_app() as url:
+        results = asyncio.run(measure(url, bundle, runs, seconds, rate))
     results.append({k: statistics.median(r[k] for r in results) for k in results[0]})
     print("| run | " + " | ".join(results[0]) + " |")
     print("|" + " --- |" * (len(results[0]) + 1))
