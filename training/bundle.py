@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from explorer.bundle import SPLITS, Bundle, BundleError, write_bundle
 from explorer.latent import nearest
@@ -89,7 +90,10 @@ def run_bundle(options: BundleOptions) -> Path:
     }
     measured = codec_table.measure(model, dataset, judged=options.judge)
     judged, verdicts = _judge(model, dataset, pictures.numpy(), real, codes_of(generated.numpy()), options)
-    gan_done = read_json(options.latent_gan / "done.json")
+    codes = load_file(options.latent_gan / "codes.safetensors")
+    monitor = latent_gan.CodeMonitor(codes, standard, gan_options.seed)
+    z_evaluation = latent_gan.fixed_z(gan_options, monitor.n, purpose=1)
+    gaussian = torch.randn(monitor.n, gan_options.latent_dim, generator=draw)
     manifest: dict[str, Any] = {
         "name": options.out.name,
         "created": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -100,7 +104,7 @@ def run_bundle(options: BundleOptions) -> Path:
             "description": dataset.description,
             "licence": dataset.licence,
             "image_size": ae_options.image_size,
-            "crop": ae_options.crop,
+            "crop": dataset.crop,
             "margin": ae_options.margin,
             "skipped": len(dataset.store.skipped),
         },
@@ -121,7 +125,8 @@ def run_bundle(options: BundleOptions) -> Path:
         },
         "metrics": {
             "codec": measured,
-            "latent_gan": gan_done["metrics"],
+            "latent_gan": monitor(latent_gan.sample(generator, z_evaluation)),
+            "gaussian": monitor(gaussian),
             "map": placement,
         },
         "judge": judged,

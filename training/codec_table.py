@@ -15,6 +15,7 @@ import torch
 import tyro
 
 from explorer.networks import Autoencoder, parameter_count
+from explorer.rates import share
 from training import autoencoder, metrics
 from training.data.dataset import Dataset, open_dataset
 from training.judge import Judge, imagenet_index
@@ -43,7 +44,7 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
     """Fidelity of the round trip on seen validation images and on each held-out class.
 
     Returns by part: n, psnr (dB), ssim, sharpness (ratio to the originals'), and, when every class is
-    one of ImageNet's, recognised_original and recognised_round_trip (shares of n).
+    one of ImageNet's, recognised_original and recognised_round_trip (how many of n).
     """
     index = [imagenet_index(name) for name in dataset.classes]
     judge = Judge() if judged and all(i is not None for i in index) else None
@@ -65,13 +66,13 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
             labels = dataset.store.labels[chosen]
             for kind, pictures in (("original", originals), ("round_trip", output)):
                 hits = recognised(judge, pictures.numpy(), labels, [i for i in index if i is not None])
-                result[f"recognised_{kind}"] = float(hits.mean())
+                result[f"recognised_{kind}"] = int(hits.sum())
         results[part] = result
     return results
 
 
 def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
-    """Markdown table of ``measure`` results by run."""
+    """Markdown table of ``measure`` results by run; shares with their 95 % Wilson intervals."""
     rows = [
         "| run | part | n | PSNR dB | SSIM | sharpness | recognised: original | round trip |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -79,7 +80,8 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     for run, parts in results.items():
         for part, r in parts.items():
             judged = [
-                f"{r[k]:.3f}" if k in r else "-" for k in ("recognised_original", "recognised_round_trip")
+                share(r[k], r["n"]) if k in r else "-"
+                for k in ("recognised_original", "recognised_round_trip")
             ]
             rows.append(
                 f"| {run} | {part} | {r['n']} | {r['psnr']:.2f} | {r['ssim']:.3f} "

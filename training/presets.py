@@ -34,6 +34,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "latent_gan": {
             "copies": 0,
+            "code_noise": 0.0,
             "z_dim": 32,
             "latent_dim": 32,
             "width": 256,

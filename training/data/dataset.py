@@ -56,6 +56,7 @@ class Dataset:
     splits: np.ndarray
     description: str
     licence: str
+    crop: str  # 'subject' or 'center', whichever 'auto' came to
 
     def indices(self, split: Literal["train", "val", "held_out"]) -> np.ndarray:
         """Positions int64 of the images of a split."""
@@ -153,4 +154,5 @@ def open_dataset(options: DataOptions) -> Dataset:
     for split in ("train", "val"):
         if not (splits == split).any():
             raise UserError(f"no {split} images are left in the seen classes of {options.source}")
-    return Dataset(options, store, source.classes, held_out, splits, source.description, source.licence)
+    crop = "center" if boxes is None else "subject"
+    return Dataset(options, store, source.classes, held_out, splits, source.description, source.licence, crop)
