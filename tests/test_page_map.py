@@ -1,0 +1,237 @@
+"""The Map page and what it is made of: layers, selection, neighbours, photographs, new samples."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import BUNDLE, DAMAGED, ROOT
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from explorer import session
+from explorer.bundle import Bundle, open_bundle
+from explorer.map_figure import layers, map_figure, selected_points
+from explorer.neighbours import nearest_real, selection_table, stratified, training_distances
+from explorer.photographs import Photographs, likely_folders, thumbnail
+from explorer.points import Point
+from explorer.sampling import draw_samples
+
+
+@pytest.fixture(scope="module")
+def digits() -> Bundle:
+    return open_bundle(ROOT / "pretrained" / "digits")
+
+
+@pytest.fixture
+def at(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(bundles))
+    at = AppTest.from_file(str(ROOT / "explorer" / "pages" / "map.py"), default_timeout=120)
+    at.query_params["bundle"] = BUNDLE
+    return at
+
+
+def html(at: AppTest) -> str:
+    return "".join(element.proto.body for element in at.get("html"))
+
+
+def traces(at: AppTest) -> dict[str, dict]:
+    spec = json.loads(at.get("plotly_chart")[0].proto.spec)
+    return {trace["name"]: trace for trace in spec["data"]}
+
+
+def test_opens_and_says_what_it_shows(at):
+    at.run()
+    assert not at.exception
+    text = " ".join(m.value for m in (*at.markdown, *at.caption))
+    assert "1,797 real images and 4,000 generated" in text
+    assert "no number is computed from it" in text
+    assert "n = 1,797" in text
+    assert {"7 (held out)", "Generated", "0"} <= traces(at).keys()
+
+
+def test_generate_adds_the_samples_asked_for_and_shows_them(at):
+    at.run()
+    at.number_input(key="new_count").set_value(7)
+    at.number_input(key="seed").set_value(3)
+    next(b for b in at.button if b.label == "Generate").click().run()
+    assert not at.exception
+    new = at.session_state["new_samples"]
+    assert new.seed == 3
+    assert new.positions.shape == (7, 2)
+    assert at.session_state["selected"] == [Point("new", i) for i in range(7)]
+    assert "New samples" in traces(at)
+    assert html(at).count('class="dse-card"') == 7
+    next(b for b in at.button if b.label == "Clear").click().run()
+    assert "New samples" not in traces(at)
+
+
+def test_random_changes_the_seed_alone(at):
+    at.run()
+    before = at.number_input(key="seed").value
+    next(b for b in at.button if b.label == "Random").click().run()
+    assert at.number_input(key="seed").value != before
+    assert at.session_state["new_samples"] is None if "new_samples" in at.session_state else True
+
+
+def test_colour_by_kind_gives_one_legend_entry_a_kind(at):
+    at.run()
+    at.radio(key="colour_by").set_value("kind").run()
+    assert not at.exception
+    spec = json.loads(at.get("plotly_chart")[0].proto.spec)
+    shown = [trace["name"] for trace in spec["data"] if trace["showlegend"]]
+    assert sorted(shown) == ["Generated", "Real, held out", "Real, seen"]
+
+
+def test_a_large_selection_says_that_it_is_cut_and_shows_every_kind(at, digits):
+    rows = [int(np.flatnonzero(digits.labels == label)[0]) for label in range(10)]
+    points = [Point("generated", i) for i in range(500)] + [Point("real", row) for row in rows]
+    at.session_state["selected"] = points
+    at.run()
+    assert not at.exception
+    assert any("510 points are selected; 48 are shown" in w.value for w in at.warning)
+    assert html(at).count('class="dse-card"') == 48
+    for row in rows:
+        assert f"#{row}<" in html(at)
+
+
+def test_real_pictures_are_round_trips_without_photographs(at):
+    at.session_state["selected"] = [Point("real", 0)]
+    at.run()
+    assert "<figcaption>round trip<" in html(at)
+    assert "<figcaption>photograph<" not in html(at)
+    assert any("shown as round trips" in c.value for c in at.caption)
+
+
+def test_photographs_stand_beside_their_round_trips_and_a_broken_one_is_named(at, digits, tmp_path):
+    for name in digits.names[:1000]:
+        (tmp_path / f"{name}.JPEG").write_bytes(b"not a picture")
+    Image.new("RGB", (300, 200), "red").save(tmp_path / f"{digits.names[0]}.JPEG")
+    at.session_state["photograph_folder"] = str(tmp_path)
+    at.session_state["selected"] = [Point("real", 0), Point("real", 1)]
+    at.run()
+    assert not at.exception
+    assert html(at).count("<figcaption>photograph<") == 1
+    assert html(at).count("<figcaption>round trip<") == 2
+    assert f"{digits.names[1]}.JPEG cannot be read" in html(at)
+
+
+def test_a_damaged_bundle_shows_one_sentence_and_the_others_still_work(at):
+    at.query_params["bundle"] = DAMAGED
+    at.run()
+    assert not at.exception
+    assert len(at.error) == 1
+    assert "map.safetensors is damaged" in at.error[0].value
+    at.sidebar.selectbox[0].set_value(BUNDLE).run()
+    assert not at.error
+    assert traces(at)
+
+
+def test_another_bundle_forgets_the_selection(at):
+    at.session_state["selected"] = [Point("real", 0)]
+    at.run()
+    assert at.session_state["selected"]
+    at.sidebar.selectbox[0].set_value("digits").run()
+    assert "selected" not in at.session_state
+    assert not at.exception
+
+
+def test_the_app_never_imports_umap():
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest; "
+        "at = AppTest.from_file('explorer/pages/map.py', default_timeout=120).run(); "
+        "next(b for b in at.button if b.label == 'Generate').click().run(); "
+        "assert not at.exception and len(at.session_state['new_samples'].z) == 24; "
+        "sys.exit('umap' in sys.modules or 'training' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_layers_hold_every_point_once_and_a_selection_finds_them(digits):
+    new = draw_samples(digits, digits.load_generator(), 5, 0)
+    drawn = layers(digits, new)
+    points = [Point(layer.kind, int(row)) for layer in drawn for row in layer.rows]
+    assert len(points) == len(set(points)) == 1797 + 4000 + 5
+    hits = [{"curve_number": c, "point_index": 0} for c in range(len(drawn))]
+    found = selected_points({"points": [*hits, *hits, {"curve_number": 99, "point_index": 0}]}, drawn)
+    assert found == [Point(layer.kind, int(layer.rows[0])) for layer in drawn]
+
+
+def test_the_figure_shows_the_shipped_coordinates_with_equal_scale(digits):
+    figure = map_figure(layers(digits), digits, "breed", "light")
+    held_out = next(t for t in figure.data if t.name == "7 (held out)")
+    np.testing.assert_array_equal(held_out.x, digits.map_real[digits.labels == 7, 0])
+    assert figure.layout.yaxis.scaleanchor == "x"
+    assert held_out.marker.symbol != figure.data[0].marker.symbol
+
+
+def test_a_real_image_is_not_its_own_neighbour(digits):
+    train = int(np.flatnonzero(digits.splits == "train")[0])
+    points = [Point("real", train), Point("generated", 3)]
+    distances, rows = nearest_real(digits, points, k=2)
+    codes = digits.real_codes.astype(np.float32)
+    by_hand = np.linalg.norm(codes - codes[train], axis=1)
+    by_hand[train] = np.inf
+    assert rows[0].tolist() == np.argsort(by_hand)[:2].tolist()
+    np.testing.assert_allclose(distances[0], np.sort(by_hand)[:2], rtol=1e-5)
+    to_sample = np.linalg.norm(codes - digits.generated_codes[3], axis=1)
+    assert rows[1].tolist() == np.argsort(to_sample)[:2].tolist()
+    in_training = np.where(digits.splits == "train", by_hand, np.inf).min()
+    np.testing.assert_allclose(training_distances(digits, points)[0], in_training, rtol=1e-5)
+
+
+def test_the_table_tells_kinds_apart(digits):
+    new = draw_samples(digits, digits.load_generator(), 2, 9)
+    table = selection_table(digits, [Point("real", 7), Point("generated", 1), Point("new", 0)], new)
+    assert table["kind"].tolist() == ["real", "generated", "new"]
+    assert table["breed"].tolist() == ["7", "", ""]
+    assert table["split"].tolist() == ["held_out", "", ""]
+    assert table["file"].tolist() == [digits.names[7], "", ""]
+    assert table["seed"].tolist() == ["", "", 9]
+    assert (table["distance_to_training_code"] > 0).all()
+
+
+def test_stratified_keeps_small_selections_and_shares_large_ones(digits):
+    few = [Point("real", i) for i in range(10)]
+    assert stratified(digits, few, 10) == few
+    many = [Point("generated", i) for i in range(4000)] + [Point("real", 7)]
+    chosen = stratified(digits, many, 48)
+    assert len(set(chosen)) == 48
+    assert Point("real", 7) in chosen
+
+
+def test_samples_follow_their_seed(digits):
+    generator = digits.load_generator()
+    few, more = draw_samples(digits, generator, 3, 5), draw_samples(digits, generator, 6, 5)
+    np.testing.assert_array_equal(few.z, more.z[:3])
+    np.testing.assert_allclose(few.codes, more.codes[:3], rtol=1e-4, atol=1e-5)
+    assert not np.array_equal(few.z, draw_samples(digits, generator, 3, 6).z)
+    low, high = digits.map_real.min(0), digits.map_real.max(0)
+    assert ((more.positions >= low) & (more.positions <= high)).all()
+
+
+@pytest.mark.parametrize("file", ["train/n01/a.webp", "train/n01/a.JPEG", "n01/a.jpg"])
+def test_photographs_fit_other_endings_and_trees_without_split(tmp_path, file):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (400, 100)).save(path)
+    assert Photographs(tmp_path).find("train/n01/a.webp") == path
+    assert Photographs(tmp_path).find("train/n02/a.webp") is None
+    assert thumbnail(path).shape == (48, 192, 3)
+
+
+def test_a_bundle_cannot_point_outside_the_folder(tmp_path):
+    (tmp_path / "inside").mkdir()
+    outside = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8)).save(outside)
+    assert Photographs(tmp_path / "inside").find("../secret.png") is None
+    assert Photographs(tmp_path / "inside").find(str(outside)) is None
+
+
+def test_likely_folders_follow_the_source(tmp_path):
+    assert likely_folders(f"folder:{tmp_path}") == [tmp_path]
+    assert likely_folders(f"imagewoof:{tmp_path}") == [tmp_path]
+    assert [p.name for p in likely_folders("imagewoof")][:2] == ["imagewoof2-320", "imagewoof2-160"]
+    assert likely_folders("digits") == []
