@@ -1,0 +1,29 @@
+"""Rates and their intervals."""
+
+import pytest
+
+from explorer.rates import share, wilson_interval
+
+
+def test_interval_is_wilsons() -> None:
+    # Closed form for 8 of 10 at z = 1.959964 (Wilson 1927).
+    z, p, n = 1.959963984540054, 0.8, 10
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    assert wilson_interval(8, 10) == pytest.approx((centre - half, centre + half))
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 50), (50, 50), (1, 1)])
+def test_interval_stays_within_zero_and_one_and_holds_the_share(hits: int, n: int) -> None:
+    low, high = wilson_interval(hits, n)
+    assert 0 <= low <= hits / n <= high <= 1
+    assert low < high
+
+
+def test_nothing_observed_says_nothing() -> None:
+    assert wilson_interval(0, 0) == (0, 1)
+    assert share(0, 0) == "-"
+
+
+def test_a_share_is_written_with_its_interval() -> None:
+    assert share(8, 10) == "0.800 [0.490, 0.943]"
