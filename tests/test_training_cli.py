@@ -48,6 +48,7 @@ def test_every_stage_has_a_dry_run_that_writes_nothing(tmp_path, module):
         ({"code_size": 5}, "cannot be built"),
         ({"device": "quantum"}, "cannot be used here"),
         ({"preset": "nonesuch"}, "no preset 'nonesuch'"),
+        ({"batch": 0}, "--batch must be at least 1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -182,3 +183,15 @@ def test_opening_a_bundle_needs_neither_the_app_nor_training_nor_umap():
 
 def test_training_imports_without_the_app_and_without_umap():
     import_without({"streamlit", "plotly", "umap"}, modules_of("training"))
+
+
+def test_damaged_weights_of_a_finished_run_are_one_sentence(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    options = preset_options(AutoencoderOptions, "autoencoder", "digits")
+    (run / "options.json").write_text(json.dumps({"options": options_json(options)}))
+    (run / "done.json").write_text("{}")
+    (run / "autoencoder.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(UserError, match=r"autoencoder\.safetensors cannot be read") as caught:
+        load_run(run)
+    assert one_sentence(caught.value)

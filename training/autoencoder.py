@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -55,7 +56,7 @@ class AutoencoderOptions(DataOptions, RunOptions):
     """Standard deviation of Gaussian noise on the code, which makes the decoder smooth."""
     code_penalty: float = 0.005
     """Weight of the code's mean square: with the noise, a Gaussian code of constant variance."""
-    images: int = 240_000
+    images: int = 150_000
     """Training length, in images."""
     batch: int = 64
     """Images a step."""
@@ -191,15 +192,26 @@ def save_weights(path: Path, model: torch.nn.Module) -> None:
     write_atomically(path, lambda temporary: save_file(weights, temporary))
 
 
-def load_run(folder: Path) -> tuple[Autoencoder, AutoencoderOptions]:
-    """The trained autoencoder of a finished run, in evaluation mode on the CPU, and its options."""
+def load_weights(path: Path, model: torch.nn.Module) -> None:
+    """Read what ``save_weights`` wrote. Raises UserError when the file is missing, damaged or unfit."""
     from safetensors.torch import load_file
 
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} cannot be read ({reason}); delete {path.parent} and train it again"
+        ) from None
+
+
+def load_run(folder: Path) -> tuple[Autoencoder, AutoencoderOptions]:
+    """The trained autoencoder of a finished run, in evaluation mode on the CPU, and its options."""
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished autoencoder; run python -m training.autoencoder first")
     options = options_from_json(AutoencoderOptions, read_json(folder / "options.json")["options"])
     model = Autoencoder(options.config)
-    model.load_state_dict(load_file(folder / "autoencoder.safetensors"))
+    load_weights(folder / "autoencoder.safetensors", model)
     return model.eval().requires_grad_(False), options
 
 

@@ -46,6 +46,8 @@ class BundleOptions:
     """UMAP's n_neighbors."""
     umap_min_dist: float = 0.1
     """UMAP's min_dist."""
+    note: str = ""
+    """A sentence for the card: what a reader must know about this very run."""
     seed: int = 0
     """Seed of the samples and of UMAP."""
     device: str = "auto"

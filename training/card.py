@@ -21,6 +21,8 @@ def model_card(manifest: dict[str, Any], dataset: Dataset) -> str:
             ("coverage (k = 5), full code space", "coverage"),
         )
     )
+    note = manifest["bundle"]["options"]["note"]
+    note = f"**Note.** {note}\n\n" if note else ""
     cropped = (
         " An ImageNet classifier found the subject crops of the photographs (the boxes ship with the code):"
         " that is all it has done before training ended."
@@ -48,7 +50,7 @@ the Dual-Space Explorer. No photographs inside: weights, codes, map coordinates 
   {len(manifest["classes"]) - len(manifest["held_out"])} classes. Unreadable and skipped: {data["skipped"]}.
 - **No pretrained network** is in any loss.{cropped}
 
-## How it was made
+{note}## How it was made
 
 | stage | device | training minutes | images | seed | command |
 | --- | --- | --- | --- | --- | --- |

@@ -15,10 +15,24 @@ import tyro
 from training.presets import DEFAULT_PRESET, PRESETS
 
 Options = TypeVar("Options")
+# Counts and sizes: a run with none of them is a slip of the pen.
+POSITIVE = frozenset(
+    {"batch", "images", "image_size", "code_channels", "code_size", "ema_images", "evaluate_every"}
+    | {"z_dim", "latent_dim", "width", "penalty_every", "snapshots", "snapshot_samples", "generated"}
+    | {"log_every", "checkpoint_every", "autoencoder_images", "latent_gan_images", "size"}
+)
 
 
 class UserError(Exception):
     """Something the user can mend: the message is one sentence that says what is wrong and what to do."""
+
+
+def check_options(options: Any) -> None:
+    """Raise UserError for a count or a size below one."""
+    for name in sorted(POSITIVE & {f.name for f in dataclasses.fields(options)}):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
 
 
 def preset_options(options: type[Options], stage: str, preset: str) -> Options:
@@ -52,7 +66,9 @@ def run_script(options: type[Options], stage: str, main: Callable[[Options], obj
         # The module docstring is the script's help; tyro prints the options below it.
         description = sys.modules["__main__"].__doc__
         given: Any = {} if default is None else {"default": default}
-        main(tyro.cli(options, description=description, **given))
+        parsed = tyro.cli(options, description=description, **given)
+        check_options(parsed)
+        main(parsed)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -18,7 +19,7 @@ from explorer.latent import Standardisation
 from explorer.networks import Discriminator, GanConfig, Generator, parameter_count
 from training import losses, metrics
 from training.autoencoder import load_run as load_autoencoder_run
-from training.autoencoder import options_from_json, save_weights
+from training.autoencoder import load_weights, options_from_json, save_weights
 from training.cli import UserError, print_dry_run
 from training.codes import training_codes
 from training.data.dataset import open_dataset
@@ -314,9 +315,13 @@ def load_run(folder: Path) -> tuple[Generator, Standardisation, LatentGanOptions
         raise UserError(f"{folder} holds no finished GAN; run python -m training.latent_gan first")
     options = options_from_json(LatentGanOptions, read_json(folder / "options.json")["options"])
     generator = Generator(options.config)
-    generator.load_state_dict(load_file(folder / "generator.safetensors"))
-    tensors = load_file(folder / "standardisation.safetensors")
-    standard = Standardisation(tensors["mean"], tensors["components"], tensors["scale"])
+    load_weights(folder / "generator.safetensors", generator)
+    path = folder / "standardisation.safetensors"
+    try:
+        tensors = load_file(path)
+        standard = Standardisation(tensors["mean"], tensors["components"], tensors["scale"])
+    except (OSError, SafetensorError, KeyError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete {folder} and train it again") from None
     return generator.eval().requires_grad_(False), standard, options
 
 
