@@ -130,8 +130,8 @@ class GanConfig:
     width, blocks: of both networks.
     """
 
-    z_dim: int = 128
-    latent_dim: int = 128
+    z_dim: int = 160
+    latent_dim: int = 160
     width: int = 512
     blocks: int = 4
 

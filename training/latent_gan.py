@@ -42,9 +42,9 @@ class LatentGanOptions(RunOptions):
 
     autoencoder: Path = Path("runs/autoencoder")
     """Folder of the finished autoencoder run."""
-    z_dim: int = 128
+    z_dim: int = 160
     """Numbers drawn from the standard normal prior."""
-    latent_dim: int = 128
+    latent_dim: int = 160
     """Leading principal components of the codes that the GAN models; the code's size keeps them all."""
     emphasis: float = 0.5
     """What the discriminator looks at: it sees each whitened component times its standard deviation to
@@ -55,16 +55,16 @@ class LatentGanOptions(RunOptions):
     """Residual blocks of both."""
     loss: str = "relativistic"
     """relativistic or non-saturating."""
-    gamma: float = 0.1
+    gamma: float = 0.15
     """Weight of R1 + R2, over 2."""
     penalty_every: int = 4
     """Steps between gradient penalties; each then counts that many times."""
     code_noise: float = 0.3
     """Standard deviation of fresh Gaussian noise on each real code. Up to the noise that the decoder was
     trained with, pictures hardly change, and the discriminator cannot learn the codes by heart."""
-    copies: int = 8
+    copies: int = 16
     """Shifted and mirrored copies of every training image to encode."""
-    images: int = 7_000_000
+    images: int = 6_000_000
     """Training length, in codes shown to the discriminator."""
     batch: int = 256
     """Codes a step."""
