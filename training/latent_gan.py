@@ -5,7 +5,7 @@
 The source and the hold-out are those of the autoencoder. To resume, run the same command again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -313,7 +313,8 @@ def load_run(folder: Path) -> tuple[Generator, Standardisation, LatentGanOptions
     """The averaged generator of a finished run, its standardisation and its options."""
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished GAN; run python -m training.latent_gan first")
-    options = options_from_json(LatentGanOptions, read_json(folder / "options.json")["options"])
+    saved = options_from_json(LatentGanOptions, read_json(folder / "options.json")["options"])
+    options = replace(saved, out=folder)  # a run's folder may have been moved
     generator = Generator(options.config)
     load_weights(folder / "generator.safetensors", generator)
     path = folder / "standardisation.safetensors"
