@@ -9,18 +9,22 @@ from explorer.bundle import Bundle
 from explorer.latent import nearest
 from explorer.neighbours import nearest_real, training_distances
 from explorer.points import Point
+from explorer.rates import wilson_interval
 from explorer.session import bundle_key
 
 
 @dataclass(frozen=True)
 class Count:
-    """k of n."""
+    """k of n, shown with its share and the share's 95 % Wilson interval."""
 
     k: int
     n: int
 
     def __str__(self) -> str:
-        return f"{self.k:,} of {self.n:,} ({self.k / self.n:.1%})" if self.n else "not asked"
+        if not self.n:
+            return "not asked"
+        low, high = wilson_interval(self.k, self.n)
+        return f"{self.k:,} of {self.n:,}: {self.k / self.n:.1%} [{low:.1%}, {high:.1%}]"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,11 @@ def breed_distances(bundle: Bundle, breed: str) -> BreedDistances:
         to_own_breed=nearest_real(bundle, points, among=members)[0][:, 0],
         generated=nearest(bundle.generated_codes, bundle.real_codes[members])[0][:, 0],
     )
+
+
+def nearest_generated(bundle: Bundle, breed: str, count: int) -> np.ndarray:
+    """Rows int64 (count,) of the generated samples nearest to any real image of the breed, nearest first."""
+    return np.argsort(breed_distances(bundle, breed).generated, kind="stable")[:count]
 
 
 @st.cache_data(hash_funcs={Bundle: lambda b: bundle_key(b.path)}, show_spinner="Measuring distances…")

@@ -33,19 +33,22 @@ _MARKS: dict[str, dict[str, Any]] = {
 class Layer:
     """One trace of the map: points of a kind that share a name.
 
-    group: 'seen', 'held out', 'generated' or 'new'. rows: int (n,), rows among points of the kind.
-    positions: float32 (n, 2).
+    kind: None for points that cannot be picked. group: 'seen', 'held out', 'generated' or 'new'.
+    rows: int (n,), rows among points of the kind. positions: float32 (n, 2).
     """
 
-    kind: Kind
+    kind: Kind | None
     group: str
     name: str
     rows: np.ndarray
     positions: np.ndarray
 
 
-def layers(bundle: Bundle, new: NewSamples | None = None) -> list[Layer]:
-    """Everything on the map, from the bottom up: seen classes, generated, held-out classes, new samples."""
+def layers(bundle: Bundle, new: NewSamples | None = None, snapshot: int | None = None) -> list[Layer]:
+    """Everything on the map, from the bottom up: seen classes, generated, held-out classes, new samples.
+
+    snapshot: which snapshot of training shows its samples in place of the final ones.
+    """
 
     def real(names: Iterable[str], group: str) -> list[Layer]:
         found = []
@@ -54,15 +57,16 @@ def layers(bundle: Bundle, new: NewSamples | None = None) -> list[Layer]:
             found.append(Layer("real", group, name, rows, bundle.map_real[rows]))
         return found
 
+    if snapshot is None:
+        positions = bundle.map_generated
+        generated = Layer("generated", "generated", "Generated", np.arange(len(positions)), positions)
+    else:
+        positions = bundle.map_snapshots[snapshot]
+        name = f"Generated after {bundle.snapshot_images[snapshot]:,} images"
+        generated = Layer(None, "generated", name, np.arange(len(positions)), positions)
     everything = [
         *real((c for c in bundle.classes if c not in bundle.held_out), "seen"),
-        Layer(
-            "generated",
-            "generated",
-            "Generated",
-            np.arange(len(bundle.map_generated)),
-            bundle.map_generated,
-        ),
+        generated,
         *real(bundle.held_out, "held out"),
     ]
     if new is not None:
@@ -71,7 +75,7 @@ def layers(bundle: Bundle, new: NewSamples | None = None) -> list[Layer]:
 
 
 def map_figure(
-    drawn: list[Layer], bundle: Bundle, colour_by: str, theme: Theme, height: int = 620
+    drawn: list[Layer], bundle: Bundle, colour_by: str, theme: Theme, height: int = 680
 ) -> go.Figure:
     """Figure of ``layers``. Hidden axes of equal scale; height in pixels."""
     by_class = class_colours(bundle.classes, bundle.held_out, theme)
@@ -98,8 +102,17 @@ def map_figure(
             **hidden,
             "range": [low[1] - margin[1], high[1] + margin[1]],
             "scaleanchor": "x",
+            "domain": [0.14, 1],  # the legend's room is kept free, so that a new entry moves nothing
         },
-        legend={"itemsizing": "constant", "font": {"color": TEXT[theme]}, "y": 0.93},  # below the tools
+        legend={
+            "orientation": "h",
+            "x": 0,
+            "y": 0.12,
+            "yanchor": "top",
+            "itemsizing": "constant",
+            "font": {"color": TEXT[theme]},
+        },
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": NEUTRAL[theme], "activecolor": TEXT[theme]},
         newselection={"line": {"color": TEXT[theme]}},
     )
     return figure
@@ -143,6 +156,7 @@ def selected_points(selection: Mapping[str, Any], drawn: list[Layer]) -> list[Po
     points = []
     for hit in selection.get("points", []):
         curve, row = hit["curve_number"], hit["point_index"]
-        if curve < len(drawn) and row < len(drawn[curve].rows):
-            points.append(Point(drawn[curve].kind, int(drawn[curve].rows[row])))
+        layer = drawn[curve] if curve < len(drawn) else None
+        if layer and layer.kind and row < len(layer.rows):
+            points.append(Point(layer.kind, int(layer.rows[row])))
     return list(dict.fromkeys(points))

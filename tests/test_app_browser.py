@@ -86,8 +86,12 @@ def test_a_lasso_shows_pictures_and_a_double_click_clears(page, app):
     widths = page.eval_on_selector_all(CARD, "images => images.map(i => i.naturalWidth)")
     assert min(widths) > 0
     box = page.locator(f"{PLOT} .nsewdrag").first.bounding_box()
-    page.mouse.dblclick(box["x"] + 5, box["y"] + 5)
-    page.wait_for_selector("text=Nothing is selected")
+    for _ in range(10):  # on a busy machine two clicks can come too far apart to count as one
+        page.mouse.dblclick(box["x"] + 5, box["y"] + 5)
+        page.wait_for_timeout(2000)
+        if page.get_by_text("Nothing is selected").count():
+            return
+    pytest.fail("a double click did not clear the selection")
 
 
 def test_the_selection_downloads_as_a_table(page, app):

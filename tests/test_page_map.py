@@ -42,11 +42,11 @@ def traces(at: AppTest) -> dict[str, dict]:
     return {trace["name"]: trace for trace in spec["data"]}
 
 
-def test_opens_and_says_what_it_shows(at):
+def test_opens_and_says_what_it_shows(at, digits):
     at.run()
     assert not at.exception
     text = " ".join(m.value for m in (*at.markdown, *at.caption))
-    assert "1,797 real images and 4,000 generated" in text
+    assert f"1,797 real images and {len(digits.generated_z):,} generated" in text
     assert "no number is computed from it" in text
     assert "n = 1,797" in text
     assert {"7 (held out)", "Generated", "0"} <= traces(at).keys()
@@ -83,6 +83,19 @@ def test_colour_by_kind_gives_one_legend_entry_a_kind(at):
     spec = json.loads(at.get("plotly_chart")[0].proto.spec)
     shown = [trace["name"] for trace in spec["data"] if trace["showlegend"]]
     assert sorted(shown) == ["Generated", "Real, held out", "Real, seen"]
+
+
+def test_the_training_slider_shows_a_snapshot_that_cannot_be_picked(at, digits):
+    at.run()
+    at.select_slider(key="snapshot").set_value(2).run()
+    assert not at.exception
+    name = f"Generated after {digits.snapshot_images[2]:,} images"
+    assert name in traces(at)
+    assert "Generated" not in traces(at)
+    drawn = layers(digits, snapshot=2)
+    curve = next(i for i, layer in enumerate(drawn) if layer.kind is None)
+    np.testing.assert_array_equal(drawn[curve].positions, digits.map_snapshots[2])
+    assert selected_points({"points": [{"curve_number": curve, "point_index": 0}]}, drawn) == []
 
 
 def test_a_large_selection_says_that_it_is_cut_and_shows_every_kind(at, digits):
@@ -153,7 +166,7 @@ def test_layers_hold_every_point_once_and_a_selection_finds_them(digits):
     new = draw_samples(digits, digits.load_generator(), 5, 0)
     drawn = layers(digits, new)
     points = [Point(layer.kind, int(row)) for layer in drawn for row in layer.rows]
-    assert len(points) == len(set(points)) == 1797 + 4000 + 5
+    assert len(points) == len(set(points)) == 1797 + len(digits.generated_z) + 5
     hits = [{"curve_number": c, "point_index": 0} for c in range(len(drawn))]
     found = selected_points({"points": [*hits, *hits, {"curve_number": 99, "point_index": 0}]}, drawn)
     assert found == [Point(layer.kind, int(layer.rows[0])) for layer in drawn]
@@ -196,7 +209,7 @@ def test_the_table_tells_kinds_apart(digits):
 def test_stratified_keeps_small_selections_and_shares_large_ones(digits):
     few = [Point("real", i) for i in range(10)]
     assert stratified(digits, few, 10) == few
-    many = [Point("generated", i) for i in range(4000)] + [Point("real", 7)]
+    many = [Point("generated", i) for i in range(2000)] + [Point("real", 7)]
     chosen = stratified(digits, many, 48)
     assert len(set(chosen)) == 48
     assert Point("real", 7) in chosen

@@ -11,6 +11,7 @@ from explorer.comparison import (
     generated_to_training,
     images_of,
     judge_calls,
+    nearest_generated,
 )
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
@@ -82,9 +83,10 @@ def show_judge(bundle: Bundle, breeds: list[str]) -> None:
         }
     st.table(pd.DataFrame.from_dict(rows, orient="index"))
     st.caption(
-        f"Share of pictures whose first guess, among ImageNet's 1,000 classes, is the breed. Photographs of "
-        f"seen breeds are validation images. Judge: {name}; it took no part in training. It errs: its "
-        "rate on photographs is the most that a rate on other pictures can be read against."
+        "Pictures whose first guess, among ImageNet's 1,000 classes, is the breed; in brackets the 95 % "
+        "Wilson interval of the share. Photographs are judged cropped, as the autoencoder got them; those of "
+        f"seen breeds are validation images. Judge: {name}; it took no part in training. It errs, too: read "
+        "its rates on other pictures beside its rate on photographs."
     )
 
 
@@ -122,7 +124,7 @@ def original_cards(bundle: Bundle, breed: str, photographs: Photographs | None) 
 def generated_cards(bundle: Bundle, breed: str) -> list[Card]:
     """The generated samples nearest to a breed, with distance and the judge's guess."""
     distances = breed_distances(bundle, breed).generated
-    rows = np.argsort(distances, kind="stable")[:SHOWN]
+    rows = nearest_generated(bundle, breed, SHOWN)
     pictures = decode(networks(bundle)[0], bundle.generated_codes[rows])
     cards = []
     for row, picture in zip(rows, pictures, strict=True):
@@ -146,7 +148,14 @@ def show_breed(bundle: Bundle, breed: str, photographs: Photographs | None) -> N
     st.markdown(f"**Real**: {len(originals)} of its {total:,} {part}, as {what}.")
     st.html(gallery(originals, side=96))
     generated = generated_cards(bundle, breed)
-    judged = ", and the judge's first guess with its probability" if bundle.manifest["judge"]["name"] else ""
+    judged = ""
+    if bundle.manifest["judge"]["name"]:
+        guesses = bundle.judge["generated_top1"][nearest_generated(bundle, breed, SHOWN)]
+        called = int((guesses == bundle.manifest["judge"]["class_index"][breed]).sum())
+        judged = (
+            ", and the judge's first guess with its probability. "
+            f"It calls {called} of these {len(guesses)} {breed}"
+        )
     st.markdown(
         f"**Generated**: the {len(generated)} of {len(bundle.generated_z):,} samples nearest to any of its "
         f"{len(images_of(bundle, breed)):,} real images, with the distance in code space{judged}."

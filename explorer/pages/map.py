@@ -24,9 +24,9 @@ def remember_selection(drawn: list[Layer]) -> None:
     st.session_state["selected"] = selected_points(st.session_state[CHART].selection, drawn)
 
 
-def draw_map(bundle: Bundle, colour_by: str, new: NewSamples | None) -> None:
+def draw_map(bundle: Bundle, colour_by: str, new: NewSamples | None, snapshot: int | None) -> None:
     """The chart and its caption."""
-    drawn = layers(bundle, new)
+    drawn = layers(bundle, new, snapshot)
     st.plotly_chart(
         map_figure(drawn, bundle, colour_by, current_theme()),
         key=CHART,
@@ -57,6 +57,28 @@ def show_faithfulness(bundle: Bundle) -> None:
             f"(n = {len(bundle.map_generated):,}): {faithfulness['placed_to_umap_transform']:.3f} of that "
             "between random points."
         )
+
+
+def pick_snapshot(bundle: Bundle) -> int | None:
+    """Slider over the training's snapshots; None at its end, where the final samples are."""
+    last = len(bundle.snapshot_images)
+    if not last:
+        return None
+
+    def moment(index: int) -> str:
+        return f"{bundle.snapshot_images[index]:,} images" if index < last else "end"
+
+    index = st.select_slider(
+        "Generated samples at",
+        range(last + 1),
+        value=last,
+        format_func=moment,
+        key="snapshot",
+        help=f"Watch the GAN learn: the same {len(bundle.snapshot_z)} samples at moments of its training, "
+        "by training images seen. They cannot be picked. At the end: the final "
+        f"{len(bundle.generated_z):,}.",
+    )
+    return index if index < last else None
 
 
 def random_seed() -> None:
@@ -151,9 +173,10 @@ st.markdown(f"{n:,} real images and {m:,} generated ones, as the autoencoder's c
 chart, controls = st.columns([7, 2])
 with controls:
     colour = st.radio("Colour by", COLOUR_BY, horizontal=True, key="colour_by")
+    moment = pick_snapshot(bundle)
     generate_controls(bundle)
     show_faithfulness(bundle)
 new_samples: NewSamples | None = st.session_state.get("new_samples")
 with chart:
-    draw_map(bundle, colour, new_samples)
+    draw_map(bundle, colour, new_samples, moment)
 show_selection(bundle, new_samples, found)
