@@ -17,6 +17,7 @@ from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
 from explorer.photographs import Photographs, current_photographs
 from explorer.points import Point, label_of
+from explorer.rates import share
 from explorer.session import current_bundle, networks
 
 SHOWN = 12  # pictures of each kind and breed
@@ -47,7 +48,7 @@ def show_codec(bundle: Bundle) -> None:
             "SSIM": f"{values['ssim']:.3f}",
             "sharpness": f"{values['sharpness']:.2f}",
         } | {
-            title: f"{values[key]:.1%}"
+            title: share(values[key], values["n"])
             for key, title in (
                 ("recognised_original", "recognised, original"),
                 ("recognised_round_trip", "recognised, round trip"),
@@ -59,7 +60,8 @@ def show_codec(bundle: Bundle) -> None:
         "Round trip: encode, then decode. PSNR and SSIM: higher is nearer to the original. Sharpness: ratio "
         "to the original's."
         + (
-            f" Recognised: the judge's best guess among these {len(bundle.classes)} breeds is right."
+            " Recognised: share to which the judge gives their own breed, among these "
+            f"{len(bundle.classes)}; in brackets its 95 % Wilson interval."
             if any("recognised_original" in v for v in bundle.manifest["metrics"]["codec"].values())
             else ""
         )
