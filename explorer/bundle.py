@@ -22,6 +22,7 @@ from safetensors.numpy import save as to_bytes
 
 from explorer.latent import Standardisation
 from explorer.networks import Autoencoder, AutoencoderConfig, GanConfig, Generator
+from explorer.projection import map_features, place
 
 FORMAT = "dual-space-bundle"
 VERSION = 1
@@ -100,6 +101,14 @@ class Bundle:
     def generated_codes(self) -> np.ndarray:
         """Codes float32 (m, code_dim) of the generated samples."""
         return self.codes_of_latents(self.generated_latents)
+
+    @cached_property
+    def _map_features(self) -> np.ndarray:
+        return map_features(self.real_codes, self.standardisation)
+
+    def place(self, codes: np.ndarray) -> np.ndarray:
+        """Map coordinates float32 (k, 2) of codes float (k, code_dim), on the map as it was fitted."""
+        return place(map_features(codes, self.standardisation), self._map_features, self.map_real)
 
     def codes_of_latents(self, latents: np.ndarray) -> np.ndarray:
         """Latents float (..., latent_dim) -> codes float32 (..., code_dim)."""

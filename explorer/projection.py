@@ -5,21 +5,28 @@ The map is an illustration: no number of the product is computed from its coordi
 
 import numpy as np
 
-from explorer.latent import nearest
+from explorer.latent import Standardisation, nearest
 
 NEIGHBOURS = 5
+# The map is fitted, and new codes are placed, among the leading principal components of the codes. In all of
+# them a few bland codes are neighbours of half the others, and UMAP then arranges points by their row number.
+COMPONENTS = 32
 
 
-def place(
-    codes: np.ndarray, real_codes: np.ndarray, positions: np.ndarray, k: int = NEIGHBOURS
-) -> np.ndarray:
-    """Map coordinates float32 (n, 2) of codes (n, d), from the k nearest real codes (m, d) on the map (m, 2).
+def map_features(codes: np.ndarray, standardisation: Standardisation) -> np.ndarray:
+    """What the map sees of codes float (n, code_dim): their leading components, float32 (n, <= 32)."""
+    mean, components = (np.asarray(t) for t in (standardisation.mean, standardisation.components))
+    return (codes.astype(np.float32) - mean) @ components[:COMPONENTS].T
+
+
+def place(features: np.ndarray, real: np.ndarray, positions: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
+    """Map coordinates float32 (n, 2) of points (n, d), from the k nearest real ones (m, d) on the map (m, 2).
 
     A mean of the neighbours' coordinates, weighted by inverse distance: where UMAP's own transform
-    starts from, without importing umap. A code that is one of the real ones lands on its point. How
+    starts from, without importing umap. A point that is one of the real ones lands on its place. How
     faithful this is stands in each bundle's card (``training.bundle`` measures it).
     """
-    distances, indices = nearest(codes, real_codes, min(k, len(real_codes)))
+    distances, indices = nearest(features, real, min(k, len(real)))
     return weighted_position(distances, positions[indices])
 
 

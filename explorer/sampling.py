@@ -5,7 +5,6 @@ import numpy as np
 from explorer.bundle import Bundle
 from explorer.networks import Generator
 from explorer.points import NewSamples
-from explorer.projection import place
 
 
 def draw_samples(bundle: Bundle, generator: Generator, count: int, seed: int) -> NewSamples:
@@ -19,5 +18,4 @@ def draw_samples(bundle: Bundle, generator: Generator, count: int, seed: int) ->
     with torch.inference_mode():
         latents = generator(torch.from_numpy(z)).numpy()
     codes = bundle.codes_of_latents(latents)
-    positions = place(codes, bundle.real_codes, bundle.map_real)
-    return NewSamples(seed=seed, z=z, codes=codes, positions=positions)
+    return NewSamples(seed=seed, z=z, codes=codes, positions=bundle.place(codes))

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from explorer.bundle import SPLITS, Bundle, BundleError, write_bundle
 from explorer.latent import nearest
-from explorer.projection import NEIGHBOURS, place, weighted_position
+from explorer.projection import NEIGHBOURS, map_features, place, weighted_position
 from training import autoencoder, card, codec_table, latent_gan
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.codes import encode
@@ -84,11 +84,17 @@ def run_bundle(options: BundleOptions) -> Path:
         return standard.to_codes(flat).numpy()
 
     real = real_codes.astype(np.float32)
-    position, placement = _fit_map(real, codes_of(generated.numpy()), options)
+    features = map_features(real, standard)
+    position, placement = _fit_map(real, features, options)
+
+    def placed(latents: np.ndarray) -> np.ndarray:
+        flat = place(map_features(codes_of(latents), standard), features, position)
+        return flat.reshape(*latents.shape[:-1], 2)
+
     positions = {
         "real": position,
-        "generated": place(codes_of(generated.numpy()), real, position),
-        "snapshots": place(codes_of(snapshots), real, position).reshape(*snapshots.shape[:2], 2),
+        "generated": placed(generated.numpy()),
+        "snapshots": placed(snapshots),
     }
     measured = codec_table.measure(model, dataset, judged=options.judge)
     judged, verdicts = _judge(model, dataset, pictures.numpy(), real, codes_of(generated.numpy()), options)
@@ -188,46 +194,61 @@ def _read_snapshots(options: latent_gan.LatentGanOptions) -> tuple[np.ndarray, n
 
 
 def _fit_map(
-    real: np.ndarray, generated: np.ndarray, options: BundleOptions
+    codes: np.ndarray, features: np.ndarray, options: BundleOptions
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """UMAP of the real codes, float32 (n, 2), and how faithful it and the placement of new codes are."""
-    import umap
+    """UMAP of real codes, float32 (n, 2), and how faithful it and the placement of new codes are.
+
+    codes: float32 (n, code_dim), the judges of faithfulness. features: float32 (n, d), what is mapped.
+    """
     from sklearn.manifold import trustworthiness
 
-    reducer = umap.UMAP(
-        n_neighbors=options.umap_neighbours,
-        min_dist=options.umap_min_dist,
-        random_state=options.seed,
-    )
-    position = reducer.fit_transform(real).astype(np.float32)
+    position = fit_umap(features, options.umap_neighbours, options.umap_min_dist, options.seed)
 
     # Each of some real codes is placed as if it were new, from all the others.
     rng = np.random.default_rng(options.seed)
-    probe = rng.choice(len(real), min(2000, len(real)), replace=False)
-    distances, indices = nearest(real[probe], real, NEIGHBOURS + 1)
+    probe = rng.choice(len(codes), min(2000, len(codes)), replace=False)
+    distances, indices = nearest(features[probe], features, NEIGHBOURS + 1)
     own = indices == probe[:, None]
     own[~own.any(1), -1] = True  # a duplicate of the code took its place: drop the farthest
     others = indices[~own].reshape(len(probe), NEIGHBOURS)
     gaps = distances[~own].reshape(len(probe), NEIGHBOURS)
     placed = weighted_position(gaps, position[others])
-    drawn = position[rng.choice(len(real), len(probe))]
+    drawn = position[rng.choice(len(codes), len(probe))]
 
     def gap(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.median(np.linalg.norm(a - b, axis=1)))
 
-    with_umap = reducer.transform(generated).astype(np.float32)
-    ours = place(generated, real, position)
-    chance = gap(position[probe], drawn)
     return position, {
-        "trustworthiness": float(trustworthiness(real[probe], position[probe], n_neighbors=15)),
-        "trustworthiness_placed": float(trustworthiness(real[probe], placed, n_neighbors=15)),
-        "placed_to_own_position": gap(position[probe], placed) / chance,
-        "placed_to_umap_transform": gap(with_umap, ours) / chance,
+        "trustworthiness": float(trustworthiness(codes[probe], position[probe], n_neighbors=15)),
+        "trustworthiness_placed": float(trustworthiness(codes[probe], placed, n_neighbors=15)),
+        "placed_to_own_position": gap(position[probe], placed) / gap(position[probe], drawn),
         "n": len(probe),
+        "components": features.shape[1],
         "umap_neighbours": options.umap_neighbours,
         "umap_min_dist": options.umap_min_dist,
         "umap_seed": options.seed,
     }
+
+
+def fit_umap(features: np.ndarray, neighbours: int, min_dist: float, seed: int) -> np.ndarray:
+    """UMAP (McInnes et al., arXiv 1802.03426) of features float32 (n, d): float32 (n, 2).
+
+    The neighbours are exact. Rows are shuffled first: UMAP moves points in the order of their rows, and
+    where neighbourhoods are weak that order shows, as groups of whatever the rows are sorted by.
+    """
+    import umap
+
+    order = np.random.default_rng(seed).permutation(len(features))
+    shuffled = features[order]
+    k = min(neighbours, len(features) - 1)
+    distances, indices = nearest(shuffled, shuffled, k)
+    reducer = umap.UMAP(
+        n_neighbors=k, min_dist=min_dist, init="pca", random_state=seed, n_jobs=1,
+        precomputed_knn=(indices, distances, None),
+    )  # fmt: skip
+    position = np.empty((len(features), 2), np.float32)
+    position[order] = reducer.fit_transform(shuffled)
+    return position
 
 
 def _judge(

@@ -75,12 +75,11 @@ subject, so this distance alone proves nothing.
 | --- | --- | --- | --- |
 {measures}
 
-The map is an illustration; no number is computed from it. Trustworthiness (15 neighbours,
-n = {placement["n"]}): {placement["trustworthiness"]:.3f} for UMAP,
-{placement["trustworthiness_placed"]:.3f} for real codes placed as if they were new.
-Median distance from a real code so placed to its own point:
-{placement["placed_to_own_position"]:.3f} of the median distance between random points; from a generated
-sample's place to where UMAP's own transform puts it: {placement["placed_to_umap_transform"]:.3f}.
+The map is an illustration: a UMAP of the {placement["components"]} leading components of the real codes,
+neighbours exact, rows shuffled. No number is computed from it. Trustworthiness towards the full code space
+(15 neighbours, n = {placement["n"]}; 0.5 is chance, 1 is perfect): {placement["trustworthiness"]:.3f}, and
+{placement["trustworthiness_placed"]:.3f} for real codes placed as if they were new. Median distance from a
+real code so placed to its own point: {placement["placed_to_own_position"]:.3f} of that between random points.
 
 ## Not for
 

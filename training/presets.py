@@ -35,6 +35,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "latent_gan": {
             "copies": 0,
             "code_noise": 0.0,
+            "gamma": 0.1,
             "z_dim": 32,
             "latent_dim": 32,
             "width": 256,

@@ -46,16 +46,15 @@ def show_faithfulness(bundle: Bundle) -> None:
     faithfulness = bundle.manifest["metrics"]["map"]
     with st.expander("How faithful is this map?"):
         st.markdown(
-            f"UMAP of {len(bundle.labels):,} real codes, fitted once. Generated and new samples are placed "
-            "between their nearest real codes; nothing is fitted again.\n\n"
-            f"- Trustworthiness (15 neighbours, n = {faithfulness['n']:,}): "
+            f"UMAP of the {faithfulness['components']} leading components of {len(bundle.labels):,} real "
+            "codes, fitted once. Generated and new samples are placed between their nearest real codes; "
+            "nothing is fitted again.\n\n"
+            f"- Trustworthiness towards the whole codes (15 neighbours, n = {faithfulness['n']:,}; 0.5 is "
+            "chance, 1 is perfect): "
             f"{faithfulness['trustworthiness']:.3f} for the map, "
             f"{faithfulness['trustworthiness_placed']:.3f} for real codes placed as if they were new.\n"
             f"- Median distance from a code so placed to its own point (n = {faithfulness['n']:,}): "
-            f"{faithfulness['placed_to_own_position']:.3f} of that between random points.\n"
-            f"- Median distance from a generated sample's place to where UMAP itself puts it "
-            f"(n = {len(bundle.map_generated):,}): {faithfulness['placed_to_umap_transform']:.3f} of that "
-            "between random points."
+            f"{faithfulness['placed_to_own_position']:.3f} of that between random points."
         )
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from explorer import decoding, latent, projection
+from explorer import decoding, latent
 from explorer.bundle import Bundle
 from explorer.networks import Autoencoder, Generator
 from explorer.points import Point
@@ -69,7 +69,7 @@ def travel(bundle: Bundle, autoencoder: Autoencoder, codes: np.ndarray) -> Journ
     distances, rows = latent.nearest(codes, bundle.real_codes[train])
     return Journey(
         pictures=decoding.decode(autoencoder, codes),
-        positions=projection.place(codes, bundle.real_codes, bundle.map_real),
+        positions=bundle.place(codes),
         neighbours=train[rows[:, 0]],
         distances=distances[:, 0],
     )
