@@ -123,7 +123,7 @@ def test_generate_puts_new_samples_on_the_fixed_map(page, app):
     open_map(page, app)
     corner = "() => document.querySelector('.js-plotly-plot')._fullLayout.xaxis.range.map(v => +v.toFixed(3))"
     before = page.evaluate(corner)
-    page.get_by_role("button", name="Generate").click()
+    page.get_by_role("button", name="Generate", exact=True).click()
     page.wait_for_selector(CARD)
     settle(page)
     assert visible(page)["New samples"]
@@ -150,7 +150,8 @@ def test_both_themes_are_legible(page, app, scheme, path):
     background = page.eval_on_selector("[data-testid=stApp]", "e => getComputedStyle(e).backgroundColor")
     assert (sum(channels(background)) > 382) == (scheme == "light")
     for selector in ("h1", "[data-testid=stMarkdown] p", "[data-testid=stMain] label p"):
-        colour = page.eval_on_selector(selector, "e => getComputedStyle(e).color")
+        # Streamlit loads the code of some widgets late: wait for each.
+        colour = page.wait_for_selector(selector).evaluate("e => getComputedStyle(e).color")
         assert contrast(colour, background) > 4.5, selector
     if path == "":
         fill = page.eval_on_selector(f"{PLOT} .legendtext", "e => getComputedStyle(e).fill")
