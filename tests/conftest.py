@@ -35,7 +35,7 @@ CHROMIUM_ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-TIMEOUT_MS = 60_000  # generous: a shared machine may be slow, and no test measures time
+TIMEOUT_MS = 150_000  # generous: a shared machine may be slow, and no test measures time
 
 
 @dataclass(frozen=True)
