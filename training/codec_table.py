@@ -95,7 +95,7 @@ def main(options: TableOptions) -> None:
     results = {}
     for folder in options.runs:
         model, run_options = autoencoder.load_run(folder)
-        results[f"{folder.name} ({parameter_count(model) / 1e6:.1f} M)"] = measure(
+        results[f"{folder} ({parameter_count(model) / 1e6:.1f} M)"] = measure(
             model, open_dataset(run_options), options.judge
         )
     print(table(results))
