@@ -24,7 +24,7 @@ _LEGEND_RANKS = {"held out": 1, "seen": 2, "generated": 3, "new": 4}
 _MARKS: dict[str, dict[str, Any]] = {
     "seen": {"symbol": "circle", "size": 4.5, "opacity": 0.6},
     "held out": {"symbol": "diamond", "size": 7, "opacity": 0.9},
-    "generated": {"symbol": "cross-thin", "size": 5, "opacity": 0.5},
+    "generated": {"symbol": "cross-thin", "size": 6, "opacity": 0.5},
     "new": {"symbol": "star", "size": 13, "opacity": 1},
 }
 
@@ -45,7 +45,7 @@ class Layer:
 
 
 def layers(bundle: Bundle, new: NewSamples | None = None, snapshot: int | None = None) -> list[Layer]:
-    """Everything on the map, from the bottom up: seen classes, generated, held-out classes, new samples.
+    """Everything on the map, from the bottom up: generated, seen classes, held-out classes, new samples.
 
     snapshot: which snapshot of training shows its samples in place of the final ones.
     """
@@ -65,8 +65,8 @@ def layers(bundle: Bundle, new: NewSamples | None = None, snapshot: int | None =
         name = f"Generated after {bundle.snapshot_images[snapshot]:,} images"
         generated = Layer(None, "generated", name, np.arange(len(positions)), positions)
     everything = [
+        generated,  # below, lest thousands of crosses hide the breeds' colours
         *real((c for c in bundle.classes if c not in bundle.held_out), "seen"),
-        generated,
         *real(bundle.held_out, "held out"),
     ]
     if new is not None:
