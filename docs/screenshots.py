@@ -2,12 +2,15 @@
 
     python docs/screenshots.py [CHROMIUM]
 
-Needs requirements-dev.txt and a Chromium (/usr/bin/chromium unless named). Pictures go to docs/img.
+Needs requirements-dev.txt and a Chromium (/usr/bin/chromium unless named). Pictures go to docs/img. The app
+runs in a copy without data beside it, so that no photograph comes into a picture.
 """
 
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -24,8 +27,12 @@ def main(chromium: str = "/usr/bin/chromium") -> None:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
+    copy = Path(tempfile.mkdtemp()) / "app"
+    for folder in ("explorer", "pretrained", ".streamlit"):
+        shutil.copytree(ROOT / folder, copy / folder)
+    shutil.copy(ROOT / "app.py", copy)
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT)
+    server = subprocess.Popen(command, cwd=copy)
     try:
         while True:
             try:
@@ -53,6 +60,7 @@ def main(chromium: str = "/usr/bin/chromium") -> None:
             browser.close()
     finally:
         server.terminate()
+        shutil.rmtree(copy.parent)
 
 
 if __name__ == "__main__":
