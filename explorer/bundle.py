@@ -222,6 +222,21 @@ def open_bundle(path: Path) -> Bundle:
         ) from None
 
 
+def _check_measured(manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
+    """Raise KeyError if the manifest lacks a measurement or a judge's entry that the app shows."""
+    measured = manifest["metrics"]
+    for key in ("components", "trustworthiness", "trustworthiness_placed", "placed_to_own_position", "n"):
+        measured["map"][key]
+    for part in measured["codec"].values():
+        for key in ("n", "psnr", "ssim", "sharpness"):
+            part[key]
+    judge = manifest["judge"]
+    for key in ("name", "categories"):
+        judge[key]
+    for name in classes:
+        judge["class_index"][name]
+
+
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     contents = {name: _read(path / name) for name in FILES}
     for name, content in contents.items():
@@ -241,6 +256,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         raise BundleError(
             f"{path / MANIFEST} holds out classes that are not among its classes; get the bundle again"
         )
+    _check_measured(manifest, classes)
     n, m = manifest["counts"]["real"], manifest["counts"]["generated"]
     s, r = manifest["counts"]["snapshots"], manifest["counts"]["snapshot_samples"]
 

@@ -177,7 +177,21 @@ def tiny_parts(seed: int = 0, real: int = 12, generated: int = 5) -> dict[str, A
             "name": "tiny",
             "classes": ["ape", "bee", "fox"],
             "held_out": ["fox"],
-            "judge": {"name": None, "categories": {"3": "tiger shark"}},
+            "judge": {
+                "name": None,
+                "class_index": {"ape": None, "bee": None, "fox": None},
+                "categories": {"3": "tiger shark"},
+            },
+            "metrics": {
+                "codec": {"seen val": {"n": 4, "psnr": 20.0, "ssim": 0.5, "sharpness": 0.5}},
+                "map": {
+                    "n": 12,
+                    "components": 4,
+                    "trustworthiness": 0.9,
+                    "trustworthiness_placed": 0.8,
+                    "placed_to_own_position": 0.1,
+                },
+            },
         },
         "autoencoder": autoencoder,
         "generator": generator,

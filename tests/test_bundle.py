@@ -260,7 +260,7 @@ def test_a_manifest_that_is_none_is_named(copy, content):
     refused(copy, MANIFEST)
 
 
-@pytest.mark.parametrize("key", ["classes", "held_out", "networks", "counts", "files"])
+@pytest.mark.parametrize("key", ["classes", "held_out", "networks", "counts", "files", "metrics", "judge"])
 @pytest.mark.parametrize("value", ["absent", None, 3, "text", []])
 def test_a_manifest_that_lacks_or_garbles_a_key_is_named(copy, key, value):
     if (key, value) == ("held_out", []):
@@ -270,6 +270,23 @@ def test_a_manifest_that_lacks_or_garbles_a_key_is_named(copy, key, value):
         open_bundle(copy)
     assert one_sentence(caught.value)
     assert str(copy) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "key"), [("map", "components"), ("map", "n"), ("codec", "seen val"), ("codec", "psnr")]
+)
+def test_a_measurement_that_the_app_shows_must_be_there(copy, part, key):
+    def drop(manifest):
+        measured = manifest["metrics"][part]
+        if key == "psnr":
+            del measured["seen val"]["psnr"]
+        elif key == "seen val":
+            measured["seen val"] = {}
+        else:
+            del measured[key]
+
+    change_manifest(copy, drop)
+    assert "incomplete" in refused(copy, MANIFEST)
 
 
 def test_held_out_classes_must_be_among_the_classes(copy):
