@@ -137,10 +137,15 @@ class GanConfig:
 
 
 class MlpBlock(nn.Module):
-    """Residual block of two linear layers behind a parameter-free layer norm; starts as the identity."""
+    """Residual block of two linear layers; starts as the identity.
 
-    def __init__(self, width: int) -> None:
+    normalise: a parameter-free layer norm comes first, instead of an activation. Not in the discriminator:
+    a gradient penalty must see the true slope.
+    """
+
+    def __init__(self, width: int, normalise: bool) -> None:
         super().__init__()
+        self.normalise = normalise
         self.linear1 = nn.Linear(width, width)
         self.linear2 = nn.Linear(width, width)
         nn.init.zeros_(self.linear2.weight)
@@ -148,8 +153,17 @@ class MlpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, width) -> (n, width)."""
-        h = F.layer_norm(x, x.shape[-1:])
+        h = F.layer_norm(x, x.shape[-1:]) if self.normalise else F.leaky_relu(x, 0.2)
         return x + self.linear2(F.leaky_relu(self.linear1(h), 0.2))
+
+
+def _mlp(inputs: int, outputs: int, config: GanConfig, normalise: bool) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(inputs, config.width),
+        *(MlpBlock(config.width, normalise) for _ in range(config.blocks)),
+        nn.LeakyReLU(0.2),
+        nn.Linear(config.width, outputs),
+    )
 
 
 class Generator(nn.Module):
@@ -163,12 +177,7 @@ class Generator(nn.Module):
     def __init__(self, config: GanConfig) -> None:
         super().__init__()
         self.config = config
-        self.layers = nn.Sequential(
-            nn.Linear(config.z_dim, config.width),
-            *(MlpBlock(config.width) for _ in range(config.blocks)),
-            nn.LeakyReLU(0.2),
-            nn.Linear(config.width, config.latent_dim),
-        )
+        self.layers = _mlp(config.z_dim, config.latent_dim, config, normalise=True)
         nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
         nn.init.zeros_(self.layers[-1].bias)  # type: ignore[arg-type]
 
@@ -177,32 +186,12 @@ class Generator(nn.Module):
         return F.pad(z, (0, self.config.latent_dim - self.config.z_dim)) + self.layers(z)
 
 
-class DiscriminatorBlock(nn.Module):
-    """Residual block without normalisation: a gradient penalty must see the true slope."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.linear1 = nn.Linear(width, width)
-        self.linear2 = nn.Linear(width, width)
-        nn.init.zeros_(self.linear2.weight)
-        nn.init.zeros_(self.linear2.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, width) -> (n, width)."""
-        return x + self.linear2(F.leaky_relu(self.linear1(F.leaky_relu(x, 0.2)), 0.2))
-
-
 class Discriminator(nn.Module):
     """Latents float (n, latent_dim) -> critic scores float (n,), unbounded."""
 
     def __init__(self, config: GanConfig) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(config.latent_dim, config.width),
-            *(DiscriminatorBlock(config.width) for _ in range(config.blocks)),
-            nn.LeakyReLU(0.2),
-            nn.Linear(config.width, 1),
-        )
+        self.layers = _mlp(config.latent_dim, 1, config, normalise=False)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Score a batch."""
