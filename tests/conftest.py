@@ -90,7 +90,7 @@ def app(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "DUAL_SPACE_BUNDLES": str(bundles)},
+            env={**os.environ, "DUAL_SPACE_BUNDLES": str(bundles), "STREAMLIT_SERVER_HEADLESS": "true"},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
