@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -360,11 +360,3 @@ def average(model: nn.Module, batch: int, horizon: int) -> AveragedModel:
         torch._foreach_lerp_(averaged, current, 1 - decay)
 
     return AveragedModel(model, multi_avg_fn=update)  # type: ignore[arg-type]
-
-
-def changed_options(options: Any, **values: Any) -> Any:
-    """``dataclasses.replace`` that ignores names the dataclass does not have."""
-    from dataclasses import replace
-
-    known = {f.name for f in fields(options)}
-    return replace(options, **{k: v for k, v in values.items() if k in known})

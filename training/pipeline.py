@@ -6,7 +6,7 @@ To resume, run the same command again. Options of a stage can be given to the st
 (``python -m training.autoencoder --help``), with the folders this script prints.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,6 @@ def stages(options: PipelineOptions) -> tuple[AutoencoderOptions, LatentGanOptio
     common = {"seed": options.seed, "device": options.device, "dry_run": options.dry_run}
 
     def resolve(kind: Any, stage: str, **values: Any) -> Any:
-        from dataclasses import replace
-
         known = {f.name for f in fields(kind)}
         given = {k: v for k, v in {**common, **values}.items() if v is not None and k in known}
         return replace(preset_options(kind, stage, options.preset), **given)
