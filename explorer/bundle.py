@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,8 @@ FILES = (
     "curves.json",
     CARD,
 )
+# What training.evaluate adds to a bundle.
+EVALUATION = "evaluation.json"
 
 
 class BundleError(Exception):
@@ -61,6 +64,7 @@ class Bundle:
     judge: ImageNet class index int16 and probability float16 that the judge gave to 'photo' (n,),
     'round_trip' (n,) and 'generated' (m,), e.g. judge['photo_top1']; -1 where it was not asked.
     curves: metrics by stage, as written while training. card: README.md.
+    evaluation: what ``training.evaluate`` measured; None where it was not run.
     """
 
     path: Path
@@ -82,6 +86,7 @@ class Bundle:
     judge: dict[str, np.ndarray]
     curves: dict[str, list[dict[str, float]]]
     card: str
+    evaluation: dict[str, Any] | None
     standardisation: Standardisation
     autoencoder_config: AutoencoderConfig
     gan_config: GanConfig
@@ -238,7 +243,8 @@ def _check_measured(manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
 
 
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
-    contents = {name: _read(path / name) for name in FILES}
+    listed = [*FILES, EVALUATION] if EVALUATION in manifest["files"] else FILES
+    contents = {name: _read(path / name) for name in listed}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
             raise BundleError(
@@ -340,6 +346,9 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         judge=judge,
         curves=_parse(path / "curves.json", json.loads, contents["curves.json"]),
         card=_parse(path / CARD, bytes.decode, contents[CARD]),
+        evaluation=(
+            _parse(path / EVALUATION, json.loads, contents[EVALUATION]) if EVALUATION in contents else None
+        ),
         standardisation=Standardisation(
             *(torch.from_numpy(standard[k].astype(np.float32)) for k in ("mean", "components", "scale"))
         ),
@@ -378,11 +387,7 @@ def write_bundle(
     'generated_latents', 'snapshot_z', 'snapshot_latents', 'snapshot_images'; see ``Bundle`` for shapes.
     Raises BundleError when the disk is full or what was written cannot be opened.
     """
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    old = path.with_name(f".{path.name}.old{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
+    with _replacing(path) as temporary:
         halves = {"real_codes", "generated_z", "generated_latents", "snapshot_z", "snapshot_latents"}
         integers = {"real_labels": np.int16, "real_splits": np.uint8, "snapshot_images": np.int64}
         files: dict[str, dict[str, tuple[np.ndarray, type]]] = {
@@ -416,13 +421,44 @@ def write_bundle(
                 "snapshots": len(latents["snapshot_images"]),
                 "snapshot_samples": len(latents["snapshot_z"]),
             },
-            "files": {
-                f: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-                for f in FILES
-                for content in [(temporary / f).read_bytes()]
-            },
         }
-        (temporary / MANIFEST).write_text(json.dumps(whole, indent=2) + "\n")
+        _write_manifest(temporary, whole)
+    return open_bundle(path)
+
+
+def update_bundle(path: Path, *, evaluation: Mapping[str, Any], card: str) -> Bundle:
+    """Put a new evaluation and card into a bundle, and open it again to check it.
+
+    As with ``write_bundle``, a failure leaves the bundle untouched; raises BundleError.
+    """
+    manifest = open_bundle(path).manifest  # damage must not get new hashes
+    with _replacing(path) as temporary:
+        shutil.copytree(path, temporary, dirs_exist_ok=True)
+        (temporary / EVALUATION).write_text(json.dumps(evaluation, indent=2) + "\n")
+        (temporary / CARD).write_text(card, encoding="utf-8")
+        _write_manifest(temporary, manifest)
+    return open_bundle(path)
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write bundle.json with the hashes of the files that are there."""
+    contents = {f: (folder / f).read_bytes() for f in (*FILES, EVALUATION) if (folder / f).is_file()}
+    files = {f: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for f, c in contents.items()}
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its place when the block ends and the bundle in it opens.
+
+    Raises BundleError when the disk is full or what was written cannot be opened; ``path`` is then as it was.
+    """
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    old = path.with_name(f".{path.name}.old{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
         open_bundle(temporary)
         if path.exists():
             path.rename(old)
@@ -440,4 +476,3 @@ def write_bundle(
         shutil.rmtree(temporary, ignore_errors=True)
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
-    return open_bundle(path)

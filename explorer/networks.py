@@ -187,15 +187,19 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Latents float (n, latent_dim) -> critic scores float (n,), unbounded."""
+    """Latents float (n, latent_dim) and the level of noise on them (n, 1) -> critic scores (n,), unbounded."""
 
     def __init__(self, config: GanConfig) -> None:
         super().__init__()
         self.layers = _mlp(config.latent_dim, 1, config, normalise=False)
+        self.level = nn.Linear(1, config.width, bias=False)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Score a batch."""
-        return self.layers(latents).squeeze(-1)
+    def forward(self, latents: Tensor, level: Tensor | None = None) -> Tensor:
+        """Score a batch; no level means no noise."""
+        h = self.layers[0](latents)
+        if level is not None:
+            h = h + self.level(level)
+        return self.layers[1:](h).squeeze(-1)
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -58,6 +58,18 @@ TINY_GAN: dict[str, Any] = {
     "seed": 3,
     "device": "cpu",
 }
+TINY_IMAGE_PHASE: dict[str, Any] = {
+    "phase": "image",
+    "images": 320,
+    "batch": 16,
+    "penalty_every": 2,
+    "ema_images": 50,
+    "evaluate_every": 160,
+    "log_every": 7,
+    "checkpoint_every": 5,
+    "seed": 3,
+    "device": "cpu",
+}
 
 
 def arguments(options: Mapping[str, Any]) -> list[str]:

@@ -1,13 +1,23 @@
 """Measures against closed forms and other people's implementations."""
 
 import numpy as np
+import prdc
 import pytest
 import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.metrics import coverage, dead_dimensions, frechet_distance, psnr, sharpness, ssim
+from training.metrics import (
+    coverage,
+    dead_dimensions,
+    frechet_distance,
+    kernel_distance,
+    manifold_measures,
+    psnr,
+    sharpness,
+    ssim,
+)
 
 
 def exact_sample(mean: np.ndarray, deviation: np.ndarray, n: int = 64) -> np.ndarray:
@@ -89,3 +99,68 @@ def test_dead_dimensions_are_those_that_hardly_vary():
     assert dead_dimensions(reference, reference) == 0
     assert dead_dimensions(reference * [1, 1, 0.01, 0], reference) == 0.5
     assert dead_dimensions(reference * [1, 1, 0.5, 1], reference) == 0
+
+
+def points(seed: int, n: int, shift: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(shift, 1, size=(n, 6))
+
+
+@pytest.mark.parametrize(("shift", "k"), [(0.0, 5), (0.7, 5), (2.0, 3)])
+def test_precision_recall_density_and_coverage_agree_with_the_authors_code(shift, k):
+    real, fake = points(0, 150), points(1, 120, shift)
+    expected = prdc.compute_prdc(real, fake, nearest_k=k)
+    assert manifold_measures(real, fake, k) == pytest.approx(expected, abs=1e-12)
+
+
+def test_identical_sets_have_perfect_precision_recall_and_coverage():
+    found = manifold_measures(points(0, 80), points(0, 80))
+    assert (found["precision"], found["recall"], found["coverage"]) == (1, 1, 1)
+
+
+def test_a_collapsed_generator_keeps_precision_and_loses_recall_and_coverage():
+    real = points(0, 200)
+    collapsed = real[:1] + 1e-3 * points(1, 200)
+    found = manifold_measures(real, collapsed)
+    assert found["precision"] == 1
+    assert found["recall"] < 0.05
+    assert found["coverage"] < 0.2
+
+
+@given(st.integers(0, 50), st.integers(1, 8))
+@settings(deadline=None, max_examples=20)
+def test_swapping_the_sets_swaps_precision_and_recall(seed, k):
+    a, b = points(seed, 40), points(seed + 100, 40, 0.5)
+    there, back = manifold_measures(a, b, k), manifold_measures(b, a, k)
+    assert there["precision"] == back["recall"]
+    assert there["recall"] == back["precision"]
+
+
+def test_the_two_computations_of_coverage_agree():
+    real, fake = points(0, 90), points(1, 70, 0.4)
+    assert coverage(real, fake, 5) == manifold_measures(real, fake, 5)["coverage"]
+
+
+def cubic_mmd(a: np.ndarray, b: np.ndarray) -> float:
+    """Unbiased squared MMD with the kernel (x.y / d + 1)^3, written out."""
+    n, m, d = len(a), len(b), a.shape[1]
+    aa, bb, ab = ((x @ y.T / d + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
+    same = (aa.sum() - np.trace(aa)) / (n * (n - 1)) + (bb.sum() - np.trace(bb)) / (m * (m - 1))
+    return same - 2 * ab.mean()
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_kernel_distance_follows_its_formula(shift):
+    a, b = points(0, 100), points(1, 100, shift)
+    mean, deviation = kernel_distance(a, b, subsets=4, size=100)  # every subset is the whole
+    assert mean == pytest.approx(cubic_mmd(a, b), abs=1e-9)
+    assert deviation == pytest.approx(0, abs=1e-9)
+
+
+def test_kernel_distance_is_seeded_and_leaves_the_global_generator_alone():
+    a, b = points(0, 80), points(1, 80)
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    assert kernel_distance(a, b, size=20) == kernel_distance(a, b, size=20)
+    assert kernel_distance(a, b, size=20) != kernel_distance(a, b, size=20, seed=1)
+    assert torch.rand(1) == expected

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tests.support import (
     TINY_AUTOENCODER,
     TINY_GAN,
+    TINY_IMAGE_PHASE,
     Finished,
     file_names,
     one_sentence,
@@ -20,7 +21,8 @@ from tests.support import (
 from training.loop import read_json, read_metrics
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
-STAGES = ("training.autoencoder", "training.latent_gan")
+IMAGE_PHASE = "training.latent_gan --phase image"
+STAGES = ("training.autoencoder", "training.latent_gan", IMAGE_PHASE)
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +33,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options(module: str, folder: Path, out: str, **values: Any) -> dict[str, Any]:
     if module == "training.autoencoder":
         return {**TINY_AUTOENCODER, "cache": folder / "cache", "out": folder / out, **values}
+    if module == IMAGE_PHASE:
+        return {**TINY_IMAGE_PHASE, "latent_gan": folder / "gan", "out": folder / out, **values}
     return {**TINY_GAN, "autoencoder": folder / "autoencoder", "out": folder / out, **values}
 
 
 def finish(module: str, given: dict[str, Any]) -> None:
-    done = run_script(module, given)
+    done = run_script(module.split()[0], given)
     assert done.returncode == 0, done.stderr
 
 
 def interrupt(module: str, given: dict[str, Any], number: int, at: int) -> Finished:
     """Run the script, sending it a signal just before step ``at``."""
-    return run_script(module, given, stop=(number, at))
+    return run_script(module.split()[0], given, stop=(number, at))
 
 
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> dict[str, Path]:
     """One uninterrupted run of each stage."""
-    outs = {"training.autoencoder": "autoencoder", "training.latent_gan": "gan"}
+    outs = {"training.autoencoder": "autoencoder", "training.latent_gan": "gan", IMAGE_PHASE: "image"}
     for module, out in outs.items():
         finish(module, options(module, folder, out))
     return {module: folder / out for module, out in outs.items()}
@@ -98,7 +102,8 @@ def test_a_finished_run_holds_weights_metrics_and_what_made_them(finished, modul
     )
     assert read_json(out / "options.json")["options"]["seed"] == 3
     lines = read_metrics(out / "metrics.jsonl")
-    key = "val_psnr" if module == "training.autoencoder" else "frechet"
+    keys = {"training.autoencoder": "val_psnr", "training.latent_gan": "frechet", IMAGE_PHASE: "psnr_cut"}
+    key = keys[module]
     assert lines[-1]["step"] == 20
     assert key in lines[-1]
     assert any("seconds" in line for line in lines)
@@ -116,14 +121,14 @@ def test_snapshots_are_taken_from_the_first_step_to_the_last(finished):
 
 @pytest.mark.parametrize("module", STAGES)
 def test_the_same_seed_gives_the_same_run_twice(finished, folder, module):
-    given = options(module, folder, f"{module}-twice")
+    given = options(module, folder, f"{module.split()[-1]}-twice")
     finish(module, given)
     assert_equal_runs(finished[module], given["out"])
 
 
 @pytest.mark.parametrize("module", STAGES)
 def test_another_seed_gives_another_run(finished, folder, module):
-    given = options(module, folder, f"{module}-other", seed=4)
+    given = options(module, folder, f"{module.split()[-1]}-other", seed=4)
     finish(module, given)
     assert (
         read_metrics(given["out"] / "metrics.jsonl")[-1]
@@ -133,7 +138,7 @@ def test_another_seed_gives_another_run(finished, folder, module):
 
 @pytest.mark.parametrize("module", STAGES)
 def test_after_ctrl_c_the_same_command_ends_with_the_same_weights(finished, folder, module):
-    given = options(module, folder, f"{module}-interrupted")
+    given = options(module, folder, f"{module.split()[-1]}-interrupted")
     stopped = interrupt(module, given, signal.SIGINT, at=8)
     assert stopped.returncode == 130, stopped.stderr
     assert "the same command continues" in stopped.stderr
@@ -147,7 +152,7 @@ def test_after_ctrl_c_the_same_command_ends_with_the_same_weights(finished, fold
 @pytest.mark.parametrize("module", STAGES)
 def test_after_kill_9_the_same_command_ends_with_the_same_weights(finished, folder, module):
     """Killed twice: before the first checkpoint was due, and between two."""
-    given = options(module, folder, f"{module}-killed")
+    given = options(module, folder, f"{module.split()[-1]}-killed")
     assert interrupt(module, given, signal.SIGKILL, at=3).returncode == -signal.SIGKILL
     assert not (given["out"] / "checkpoint.pt").exists()
     assert interrupt(module, given, signal.SIGKILL, at=13).returncode == -signal.SIGKILL
@@ -181,10 +186,11 @@ def test_a_finished_stage_is_not_run_again(finished, module, folder):
         ("training.autoencoder", {"hold_out": ("3",)}, "hold_out is ['3'], was ['7']"),
         ("training.autoencoder", {"batch": 16}, "batch is 16, was 32"),
         ("training.latent_gan", {"lr": 0.5}, "lr is 0.5"),
+        (IMAGE_PHASE, {"adversarial": 0.5}, "adversarial is 0.5, was 0.02"),
     ],
 )
 def test_resuming_under_other_options_is_refused_and_says_which(finished, folder, module, change, says):
-    refused = run_script(module, options(module, folder, finished[module].name, **change))
+    refused = run_script(module.split()[0], options(module, folder, finished[module].name, **change))
     assert refused.returncode == 1
     assert says in refused.stderr
     assert one_sentence(refused.last_line)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from explorer.bundle import SPLITS, Bundle, BundleError, write_bundle
 from explorer.latent import nearest
 from explorer.projection import NEIGHBOURS, map_features, place, weighted_position
-from training import autoencoder, card, codec_table, latent_gan
+from training import autoencoder, card, codec_table, image_phase, latent_gan
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.codes import encode
 from training.data.dataset import Dataset, open_dataset
@@ -36,6 +36,8 @@ class BundleOptions:
     """Named set of options to start from (see training/presets.py); the others override it."""
     latent_gan: Path = Path("runs/latent_gan")
     """Folder of the finished GAN run; it names the autoencoder's, and that one the data."""
+    image_phase: Path | None = None
+    """Folder of a finished image phase over this GAN: its decoder ships in the autoencoder's place."""
     out: Path = Path("pretrained/bundle")
     """Folder of the bundle."""
     generated: int = 4000
@@ -64,6 +66,10 @@ def run_bundle(options: BundleOptions) -> Path:
     device = resolve_device(options.device)
     generator, standard, gan_options = latent_gan.load_run(options.latent_gan)
     model, ae_options = autoencoder.load_run(gan_options.autoencoder)
+    stages = {"autoencoder": gan_options.autoencoder, "latent_gan": options.latent_gan}
+    if options.image_phase is not None:
+        image_phase.load_run(options.image_phase, model, generator)
+        stages["image_phase"] = options.image_phase
     dataset = open_dataset(ae_options)
     # What ships is float16: compute everything from the weights that the app will have.
     model.half().float()
@@ -121,10 +127,7 @@ def run_bundle(options: BundleOptions) -> Path:
                 **read_json(folder / "options.json"),
                 "done": read_json(folder / "done.json"),
             }
-            for stage, folder in (
-                ("autoencoder", gan_options.autoencoder),
-                ("latent_gan", options.latent_gan),
-            )
+            for stage, folder in stages.items()
         },
         "bundle": {
             "options": options_json(options),
@@ -159,13 +162,7 @@ def run_bundle(options: BundleOptions) -> Path:
             positions=positions,
             judge=verdicts,
             names=list(dataset.store.names),
-            curves={
-                stage: read_metrics(folder / "metrics.jsonl")
-                for stage, folder in (
-                    ("autoencoder", gan_options.autoencoder),
-                    ("latent_gan", options.latent_gan),
-                )
-            },
+            curves={s: read_metrics(folder / "metrics.jsonl") for s, folder in stages.items()},
             card=card.model_card(manifest, dataset),
         )
     except BundleError as error:

@@ -6,8 +6,11 @@ from training.codec_table import table
 from training.data.dataset import Dataset
 
 
-def model_card(manifest: dict[str, Any], dataset: Dataset) -> str:
-    """Markdown card: what it is, what was held out, how it was made, what it must not be used for."""
+def model_card(manifest: dict[str, Any], dataset: Dataset, evaluation: str = "") -> str:
+    """Markdown card: what it is, what was held out, how it was made, what it must not be used for.
+
+    evaluation: the tables of ``training.evaluate``, where it was run.
+    """
     training, data, metrics = manifest["training"], manifest["data"], manifest["metrics"]
     gan, gaussian, placement = metrics["latent_gan"], metrics["gaussian"], metrics["map"]
     components = training["latent_gan"]["options"]["latent_dim"]
@@ -29,6 +32,8 @@ def model_card(manifest: dict[str, Any], dataset: Dataset) -> str:
         if data["crop"] == "subject"
         else ""
     )
+    if evaluation:
+        evaluation = f"## Evaluated\n\n`{manifest['name']}/evaluation.json`. {evaluation}\n\n"
     held_out = ", ".join(manifest["held_out"]) or "none"
     counts = {s: int((dataset.splits == s).sum()) for s in ("train", "val", "held_out")}
     stages = "\n".join(
@@ -81,7 +86,7 @@ neighbours exact, rows shuffled. No number is computed from it. Trustworthiness 
 {placement["trustworthiness_placed"]:.3f} for real codes placed as if they were new. Median distance from a
 real code so placed to its own point: {placement["placed_to_own_position"]:.3f} of that between random points.
 
-## Not for
+{evaluation}## Not for
 
 Research and teaching only. Not for identifying animals or people, not for telling real photographs from
 generated ones, and no evidence by itself that a held-out class can or cannot be generated. The data's

@@ -20,6 +20,7 @@ POSITIVE = frozenset(
     {"batch", "images", "image_size", "code_channels", "code_size", "ema_images", "evaluate_every"}
     | {"z_dim", "latent_dim", "width", "penalty_every", "snapshots", "snapshot_samples", "generated"}
     | {"log_every", "checkpoint_every", "autoencoder_images", "latent_gan_images", "size"}
+    | {"image_phase_images"}
 )
 
 
@@ -41,13 +42,22 @@ def preset_options(options: type[Options], stage: str, preset: str) -> Options:
         raise UserError(f"there is no preset {preset!r}; the presets are {', '.join(PRESETS)}")
     values: dict[str, Any] = {"preset": preset, **PRESETS[preset].get(stage, {})}
     names = {f.name for f in dataclasses.fields(options)}  # type: ignore[arg-type]
-    folders = {s: Path("runs") / preset / s for s in ("autoencoder", "latent_gan")}
+    folders = {s: Path("runs") / preset / s for s in ("autoencoder", "latent_gan", "image_phase")}
+    if not PRESETS[preset].get("image_phase", {}).get("images", 1):
+        del folders["image_phase"]  # this preset has none
     values |= {name: folder for name, folder in folders.items() if name in names}
     if stage in folders:
         values["out"] = folders[stage]
     elif stage == "bundle":
         values["out"] = Path("pretrained") / preset
     return options(**values)
+
+
+def early_choice(name: str, default: str) -> str:
+    """The value of ``--name`` on the command line, needed before the other options can be read."""
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument(f"--{name}", default=default)
+    return getattr(early.parse_known_args()[0], name)
 
 
 def run_script(options: type[Options], stage: str, main: Callable[[Options], object]) -> None:
@@ -60,9 +70,7 @@ def run_script(options: type[Options], stage: str, main: Callable[[Options], obj
     try:
         default = None
         if "preset" in {f.name for f in dataclasses.fields(options)}:  # type: ignore[arg-type]
-            early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-            early.add_argument("--preset", default=DEFAULT_PRESET)
-            default = preset_options(options, stage, early.parse_known_args()[0].preset)
+            default = preset_options(options, stage, early_choice("preset", DEFAULT_PRESET))
         # The module docstring is the script's help; tyro prints the options below it.
         description = sys.modules["__main__"].__doc__
         given: Any = {} if default is None else {"default": default}

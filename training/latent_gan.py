@@ -7,6 +7,7 @@ The source and the hold-out are those of the autoencoder. To resume, run the sam
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ from training.loop import (
 class LatentGanOptions(RunOptions):
     """Options of ``python -m training.latent_gan``."""
 
+    phase: Literal["codes"] = "codes"
+    """codes: this; image: the decoder goes on against an image discriminator (training/image_phase.py)."""
     autoencoder: Path = Path("runs/autoencoder")
     """Folder of the finished autoencoder run."""
     z_dim: int = 160
@@ -62,6 +65,10 @@ class LatentGanOptions(RunOptions):
     code_noise: float = 0.3
     """Standard deviation of fresh Gaussian noise on each real code. Up to the noise that the decoder was
     trained with, pictures hardly change, and the discriminator cannot learn the codes by heart."""
+    diffusion: float = 0.0
+    """Largest standard deviation of the noise that the discriminator finds on real and on generated codes
+    alike, told how strong it is (Diffusion-GAN, arXiv 2206.02262): it judges coarse and fine structure apart,
+    and learns less by heart."""
     copies: int = 16
     """Shifted and mirrored copies of every training image to encode."""
     images: int = 6_000_000
@@ -98,6 +105,12 @@ class LatentGanOptions(RunOptions):
         distinct = np.unique(np.round(spaced).astype(int))
         picks = np.linspace(0, len(distinct) - 1, min(self.snapshots, len(distinct)))
         return sorted({int(distinct[round(p)]) for p in picks})
+
+
+def decayed(step: int, steps: int, decay: float) -> float:
+    """Share of the learning rate at a step: 1, then half a cosine to 0 over the last ``decay``."""
+    left = (steps - step) / max(1, round(decay * steps))
+    return 0.5 - 0.5 * float(np.cos(np.pi * min(1.0, left)))
 
 
 def snapshot_path(folder: Path, images: int) -> Path:
@@ -192,7 +205,7 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
     monitor = CodeMonitor(codes, standard, options.seed)
     real_latents = standard.to_latents(codes["augmented"]).to(device)
     val_latents = standard.to_latents(codes["val"])
-    noise = (options.code_noise / standard.scale).to(device)  # white in code space
+    white = (1 / standard.scale).to(device)  # in code space, per unit of standard deviation
     emphasis = standard.scale**options.emphasis
     emphasis = (emphasis / emphasis.square().mean().sqrt()).to(device)
 
@@ -207,28 +220,30 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
         for name, network in (("g", generator), ("d", discriminator))
     }
 
-    def learning_rate(step: int) -> float:
-        left = (options.steps - step) / max(1, round(options.decay * options.steps))
-        return options.lr * (0.5 - 0.5 * float(np.cos(np.pi * min(1.0, left))))
-
     def step(index: int) -> dict[str, Tensor]:
+        rate = options.lr * decayed(index, options.steps, options.decay)
         for optimiser in optimisers.values():
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(index)
+                group["lr"] = rate
         chosen = torch.from_numpy(batch_indices(options.seed, index, options.batch, len(real_latents)))
         real = real_latents[chosen.to(device)]
-        real = (real + noise * torch.randn_like(real)) * emphasis
+        real = (real + options.code_noise * white * torch.randn_like(real)) * emphasis
         z = torch.randn(options.batch, options.z_dim, device=device)
         with autocast(device, options.precision):
             fake = generator(z).float() * emphasis
 
         penalised = index % options.penalty_every == 0
+        level = torch.rand(options.batch, 1, device=device).square()
+        strength = options.diffusion * level * white * emphasis
+        # One strength for the two codes of a pair, and one noise for both looks at a generated code.
+        real = real + strength * torch.randn_like(real)
+        fake = fake + strength * torch.randn_like(fake)
         real_in = real.detach().requires_grad_(penalised)
         fake_in = fake.detach().requires_grad_(penalised)
         with autocast(device, options.precision):
             scores_real, scores_fake = (
-                discriminator(real_in).float(),
-                discriminator(fake_in).float(),
+                discriminator(real_in, level).float(),
+                discriminator(fake_in, level).float(),
             )
         loss_d = losses.discriminator_loss(scores_real, scores_fake, options.loss)
         report = {"loss_d": loss_d, "score_gap": (scores_real - scores_fake).mean()}
@@ -245,9 +260,9 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
         # The same fakes serve the generator: one forward pass less, and the discriminator is newer.
         discriminator.requires_grad_(False)
         with autocast(device, options.precision):
-            scores_fake = discriminator(fake).float()
+            scores_fake = discriminator(fake, level).float()
             with torch.no_grad():
-                scores_real = discriminator(real).float()
+                scores_real = discriminator(real, level).float()
         loss_g = losses.generator_loss(scores_real, scores_fake, options.loss)
         optimisers["g"].zero_grad(set_to_none=True)
         loss_g.backward()
@@ -327,6 +342,10 @@ def load_run(folder: Path) -> tuple[Generator, Standardisation, LatentGanOptions
 
 
 if __name__ == "__main__":
-    from training.cli import run_script
+    from training.cli import early_choice, run_script
+    from training.image_phase import ImagePhaseOptions, run_image_phase
 
-    run_script(LatentGanOptions, "latent_gan", run_latent_gan)
+    if early_choice("phase", "codes") == "image":
+        run_script(ImagePhaseOptions, "image_phase", run_image_phase)
+    else:
+        run_script(LatentGanOptions, "latent_gan", run_latent_gan)

@@ -30,7 +30,9 @@ from training.device import device_name
 
 log = logging.getLogger(__name__)
 # Options that change where and how a run is watched, not what it computes: free to differ on resuming.
-FREE_OPTIONS = frozenset({"preset", "out", "cache", "device", "dry_run", "log_every", "checkpoint_every"})
+FREE_OPTIONS = frozenset(
+    {"preset", "phase", "out", "cache", "device", "dry_run", "log_every", "checkpoint_every"}
+)
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "safetensors")
 
 

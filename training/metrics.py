@@ -1,14 +1,21 @@
-"""Measures: fidelity of pictures, distances between sets of codes."""
+"""Measures: fidelity of pictures, distances between sets of codes or of features."""
+
+import warnings
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import pairwise_distances
 from sklearn.neighbors import NearestNeighbors
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+from torchmetrics import Metric
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
     structural_similarity_index_measure,
 )
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
 
 def psnr(output: Tensor, target: Tensor) -> Tensor:
@@ -45,30 +52,74 @@ def sharpness(images: Tensor) -> Tensor:
     return F.conv2d(grey, kernel[None, None]).square().mean((1, 2, 3)).sqrt()
 
 
+class _Given(nn.Module):
+    """Stands in for torchmetrics' feature network where the features are already there."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.num_features = dimensions
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(n, d) -> the same."""
+        return features
+
+
+def _compare(metric: Metric, real: np.ndarray, fake: np.ndarray) -> Any:
+    for points, is_real in ((real, True), (fake, False)):
+        metric.update(torch.from_numpy(np.ascontiguousarray(points)), real=is_real)
+    return metric.compute()
+
+
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Squared Frechet distance between Gaussians fitted to two samples, float (n, d) and (m, d).
 
-    ``|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2))`` (Dowson & Landau 1982). The trace of the root is the
-    sum of the singular values of ``A^(1/2) B^(1/2)``, which needs no matrix square root of a product.
+    ``|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2))`` (Dowson & Landau 1982), by torchmetrics, in float64.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    mean = np.square(a.mean(0) - b.mean(0)).sum()
-    cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
-    cross = np.linalg.svd(_root(cov_a) @ _root(cov_b), compute_uv=False).sum()
-    return float(max(mean + np.trace(cov_a) + np.trace(cov_b) - 2 * cross, 0.0))
+    metric = FrechetInceptionDistance(feature=_Given(a.shape[1]))
+    return max(float(_compare(metric.set_dtype(torch.float64), a, b)), 0.0)
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """Square root of a symmetric positive semi-definite matrix."""
-    values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+def kernel_distance(
+    a: np.ndarray, b: np.ndarray, subsets: int = 50, size: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Kernel distance (unbiased squared MMD, cubic kernel; arXiv 1801.01401), by torchmetrics.
+
+    a, b: float (n, d) and (m, d). Returns the mean over random subsets of ``size`` points, and their
+    standard deviation. Unbiased, so about 0, and as often below it, for samples of one distribution.
+    """
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.simplefilter("ignore", UserWarning)  # that it keeps the features in memory
+        metric = KernelInceptionDistance(
+            feature=_Given(a.shape[1]), subsets=subsets, subset_size=min(size, len(a), len(b))
+        )
+        torch.manual_seed(seed)
+        mean, deviation = _compare(metric.set_dtype(torch.float64), a, b)
+    return float(mean), float(deviation)
+
+
+def manifold_measures(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
+    """Precision, recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797), on k-neighbour balls.
+
+    real (n, d), fake (m, d). All four depend on n, m and k: read them beside the real-vs-real values of
+    equal n. precision: share of fake points inside some real point's ball. recall: the reverse. density:
+    in how many real balls a fake point lies, over k. coverage: share of real balls that hold a fake point.
+    """
+    radii = {
+        name: NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, k]
+        for name, points in (("real", real), ("fake", fake))
+    }
+    distance = pairwise_distances(real, fake)  # (n, m)
+    in_real = distance <= radii["real"][:, None]
+    return {
+        "precision": float(in_real.any(0).mean()),
+        "recall": float((distance <= radii["fake"][None]).any(1).mean()),
+        "density": float(in_real.sum(0).mean() / k),
+        "coverage": float(in_real.any(1).mean()),
+    }
 
 
 def coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> float:
-    """Share of real points with a generated one inside their k-th neighbour ball (arXiv 2002.09797, eq. 9).
-
-    real (n, d), fake (m, d). Depends on n, m and k: compare only with the real-vs-real value of equal n.
-    """
+    """Coverage alone, see ``manifold_measures``, without the matrix of all distances."""
     radii = NearestNeighbors(n_neighbors=k + 1).fit(real).kneighbors(real)[0][:, k]
     to_fake = NearestNeighbors(n_neighbors=1).fit(fake).kneighbors(real)[0][:, 0]
     return float((to_fake <= radii).mean())

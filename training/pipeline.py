@@ -13,6 +13,8 @@ from typing import Any
 from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.bundle import BundleOptions, run_bundle
 from training.cli import preset_options, print_dry_run, run_script
+from training.evaluate import EvaluateOptions, run_evaluate
+from training.image_phase import ImagePhaseOptions, run_image_phase
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.presets import DEFAULT_PRESET
 
@@ -39,6 +41,8 @@ class PipelineOptions:
     """Training length of the autoencoder, in images."""
     latent_gan_images: int | None = None
     """Training length of the GAN, in codes."""
+    image_phase_images: int | None = None
+    """Training length of the image phase, in images; where the preset has none, this asks for one."""
     seed: int = 0
     """Seed of every stage."""
     device: str = "auto"
@@ -47,10 +51,21 @@ class PipelineOptions:
     """Print the resolved options of every stage and stop."""
 
 
-def stages(options: PipelineOptions) -> tuple[AutoencoderOptions, LatentGanOptions, BundleOptions]:
-    """The options of the three stages."""
+@dataclass(frozen=True)
+class Stages:
+    """The options of every stage; None where the preset leaves a stage out."""
+
+    autoencoder: AutoencoderOptions
+    latent_gan: LatentGanOptions
+    image_phase: ImagePhaseOptions | None
+    bundle: BundleOptions
+    evaluate: EvaluateOptions | None
+
+
+def stages(options: PipelineOptions) -> Stages:
+    """What every stage is to do."""
     name = options.name or options.preset
-    folders = {stage: options.runs / name / stage for stage in ("autoencoder", "latent_gan")}
+    folders = {stage: options.runs / name / stage for stage in ("autoencoder", "latent_gan", "image_phase")}
     common = {"seed": options.seed, "device": options.device, "dry_run": options.dry_run}
 
     def resolve(kind: Any, stage: str, **values: Any) -> Any:
@@ -58,41 +73,48 @@ def stages(options: PipelineOptions) -> tuple[AutoencoderOptions, LatentGanOptio
         given = {k: v for k, v in {**common, **values}.items() if v is not None and k in known}
         return replace(preset_options(kind, stage, options.preset), **given)
 
-    return (
+    autoencoder = resolve(
+        AutoencoderOptions, "autoencoder", out=folders["autoencoder"], hold_out=options.hold_out,
+        source=options.source, crop=options.crop, images=options.autoencoder_images,
+    )  # fmt: skip
+    latent_gan = resolve(
+        LatentGanOptions, "latent_gan", out=folders["latent_gan"], autoencoder=folders["autoencoder"],
+        images=options.latent_gan_images,
+    )  # fmt: skip
+    image_phase = resolve(
+        ImagePhaseOptions, "image_phase", out=folders["image_phase"], latent_gan=folders["latent_gan"],
+        images=options.image_phase_images,
+    )  # fmt: skip
+    bundle = replace(
         resolve(
-            AutoencoderOptions,
-            "autoencoder",
-            out=folders["autoencoder"],
-            hold_out=options.hold_out,
-            source=options.source,
-            crop=options.crop,
-            images=options.autoencoder_images,
-        ),
-        resolve(
-            LatentGanOptions,
-            "latent_gan",
-            out=folders["latent_gan"],
-            autoencoder=folders["autoencoder"],
-            images=options.latent_gan_images,
-        ),
-        resolve(
-            BundleOptions,
-            "bundle",
-            out=options.out or Path("pretrained") / name,
+            BundleOptions, "bundle", out=options.out or Path("pretrained") / name,
             latent_gan=folders["latent_gan"],
         ),
+        image_phase=image_phase.out if image_phase.images else None,
+    )  # fmt: skip
+    evaluate = EvaluateOptions(
+        bundle=bundle.out, cache=autoencoder.cache, device=options.device, seed=options.seed
     )
+    return Stages(
+        autoencoder, latent_gan, image_phase if image_phase.images else None, bundle,
+        evaluate if bundle.judge else None,
+    )  # fmt: skip
 
 
 def run_pipeline(options: PipelineOptions) -> Path:
     """Run all stages and return the bundle's folder. Each stage finds by itself what is already done."""
-    autoencoder, latent_gan, bundle = stages(options)
+    todo = stages(options)
     if options.dry_run:
-        print_dry_run(options, autoencoder=autoencoder, latent_gan=latent_gan, bundle=bundle)
-        return bundle.out
-    run_autoencoder(autoencoder)
-    run_latent_gan(latent_gan)
-    return run_bundle(bundle)
+        print_dry_run(options, **{f.name: getattr(todo, f.name) for f in fields(todo)})
+        return todo.bundle.out
+    run_autoencoder(todo.autoencoder)
+    run_latent_gan(todo.latent_gan)
+    if todo.image_phase:
+        run_image_phase(todo.image_phase)
+    run_bundle(todo.bundle)
+    if todo.evaluate:
+        run_evaluate(todo.evaluate)
+    return todo.bundle.out
 
 
 if __name__ == "__main__":

@@ -12,6 +12,14 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "imagewoof64": {
         "autoencoder": {"source": "imagewoof", "image_size": 64},
         "latent_gan": {},
+        "image_phase": {},
+        "bundle": {},
+    },
+    # The same in under half an hour on two cores: to see whether your photographs are worth a night.
+    "quick": {
+        "autoencoder": {"source": "imagewoof", "image_size": 64, "images": 64_000},
+        "latent_gan": {"images": 2_000_000, "copies": 8},
+        "image_phase": {"images": 20_000},
         "bundle": {},
     },
     # scikit-learn's 8x8 digits, doubled: the whole pipeline in a few minutes.
@@ -45,6 +53,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "images": 256_000,
             "ema_images": 50_000,
         },
+        "image_phase": {"images": 0},  # at 16 px nothing is blurred
         "bundle": {"generated": 2_000, "judge": False},
     },
 }

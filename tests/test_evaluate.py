@@ -1,0 +1,208 @@
+"""The evaluation: its measures on cases whose answer is known, and the whole on a bundle of real digits."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from explorer.bundle import EVALUATION, BundleError, open_bundle, update_bundle
+from training.cli import UserError
+from training.evaluate import (
+    EvaluateOptions,
+    Judged,
+    breed_entropy,
+    distances,
+    evaluate,
+    recognisability,
+    run_evaluate,
+    scramble_phases,
+    structure,
+    table,
+)
+from training.judge import DOG_CLASSES
+
+DIGITS = Path("pretrained/digits")
+
+
+def judged(dog: np.ndarray, breed: np.ndarray) -> Judged:
+    """Answers that give class ``breed`` the probability ``dog``, and a goldfish the rest."""
+    probabilities = np.zeros((len(dog), 1000), np.float32)
+    probabilities[np.arange(len(dog)), breed] = dog
+    probabilities[:, 1] += 1 - dog
+    return Judged(np.zeros((len(dog), 2), np.float32), probabilities)
+
+
+def test_the_threshold_of_a_dog_comes_from_training_crops_alone():
+    breeds = np.array([DOG_CLASSES[0], DOG_CLASSES[1]] * 50)
+    certain, doubtful = np.linspace(0.5, 0.99, 100), np.full(100, 0.3)
+    sets = {
+        "training crops": judged(certain, breeds),
+        "crops": judged(certain, breeds),
+        "samples": judged(doubtful, breeds),
+    }
+    found = recognisability(sets, np.array([0, 1] * 50), [DOG_CLASSES[0], DOG_CLASSES[1]])
+    assert found["threshold"] == pytest.approx(np.percentile(certain, 5), abs=1e-6)
+    assert found["dog"]["training crops"] == {"k": 95, "n": 100}
+    assert found["dog"]["samples"] == {"k": 0, "n": 100}
+    assert found["own_breed_of_crops"] == {"k": 100, "n": 100}
+    assert found["breed_entropy_bits"]["samples"] == pytest.approx(1)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=60))
+def test_entropy_lies_between_collapse_and_all_breeds_alike(breeds):
+    probabilities = np.eye(4)[breeds]
+    bits = breed_entropy(probabilities, [0, 1, 2, 3])
+    assert -1e-9 <= bits <= 2 + 1e-9
+    if len(set(breeds)) == 1:
+        assert bits == pytest.approx(0)
+
+
+def test_entropy_of_equal_shares_is_the_logarithm_of_their_number():
+    assert breed_entropy(np.tile(np.eye(8), (5, 1)), list(range(8))) == pytest.approx(3)
+
+
+def features(seed: int, n: int = 400, shift: float = 0.0) -> np.ndarray:
+    points = np.random.default_rng(seed).normal(size=(n, 5)).astype(np.float32)
+    points[:, 0] += shift
+    return points
+
+
+@pytest.mark.parametrize(("shift", "low", "high"), [(0.0, 0.0, 0.1), (4.0, 0.9, 1.0), (2.0, 0.3, 0.7)])
+def test_structure_tells_noise_from_replays_and_places_what_lies_between(shift, low, high):
+    found = structure(features(0, shift=4.0), features(1), features(2, shift=shift))
+    assert low <= found["samples"]["k"] / found["samples"]["n"] <= high
+    assert found["replays"]["k"] / found["replays"]["n"] > 0.9
+    assert found["Gaussian codes"]["k"] / found["Gaussian codes"]["n"] < 0.1
+    assert found["replays"]["n"] == 200  # only the half that the classifier did not learn on
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000))
+def test_scrambling_phases_keeps_colours_and_spectrum_and_moves_everything(seed):
+    rng = np.random.default_rng(seed)
+    # Far from black and white, so that nothing is clipped.
+    picture = (128 + 10 * rng.normal(size=(1, 16, 16, 3))).round().clip(90, 166).astype(np.uint8)
+    scrambled = scramble_phases(picture, seed)
+    assert scrambled.astype(float).mean((1, 2)) == pytest.approx(picture.astype(float).mean((1, 2)), abs=0.5)
+    before, after = (np.abs(np.fft.fft2(p.astype(float), axes=(1, 2))) for p in (picture, scrambled))
+    assert np.corrcoef(before[:, 1:].ravel(), after[:, 1:].ravel())[0, 1] > 0.98
+    assert not np.array_equal(scrambled, picture)
+
+
+def test_distances_of_a_set_to_itself():
+    points = features(0, 60)
+    found = distances(points, points)
+    assert found["frechet"] == pytest.approx(0, abs=1e-6)
+    assert found["precision"] == found["recall"] == found["coverage"] == 1
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate")
+    bundle = folder / "digits"
+    shutil.copytree(DIGITS, bundle)
+    (bundle / EVALUATION).unlink(missing_ok=True)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["files"].pop(EVALUATION, None)
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    run_evaluate(EvaluateOptions(bundle=bundle, cache=folder / "cache", device="cpu"))
+    return bundle
+
+
+def test_every_measure_stands_beside_its_reference_and_its_n(evaluated):
+    found = open_bundle(evaluated).evaluation
+    assert found["n"] == 323
+    assert set(found["distances"]) == {"samples", "training crops", "round trips", "Gaussian codes"}
+    for values in found["distances"].values():
+        assert values["frechet"] > 0
+        assert all(0 <= values[key] <= 1 for key in ("precision", "recall", "coverage"))
+    # Digits are no dogs: the judge is not asked for breeds.
+    assert "recognisability" not in found
+    for test in found["memorisation"].values():
+        assert {"samples", "unseen", "replayed"} <= set(test)
+        assert test["samples"]["n"] == 323
+    assert found["structure"]["samples"]["n"] == 323
+
+
+def test_real_training_images_are_nearest_to_real_validation_images(evaluated):
+    found = open_bundle(evaluated).evaluation["distances"]
+    assert found["training crops"]["frechet"] < found["samples"]["frechet"]
+    assert found["training crops"]["frechet"] < found["Gaussian codes"]["frechet"]
+
+
+def test_the_nearest_training_images_are_training_images(evaluated):
+    bundle = open_bundle(evaluated)
+    pairs = bundle.evaluation["nearest_pairs"]
+    assert len(pairs) == 10
+    assert {bundle.splits[p["training"]] for p in pairs} == {"train"}
+    gaps = [p["distance"] for p in pairs]
+    assert gaps == sorted(gaps)
+
+
+def test_the_card_gets_the_tables_and_keeps_the_rest(evaluated):
+    bundle = open_bundle(evaluated)
+    assert table(bundle.evaluation) in bundle.card
+    assert "## Not for" in bundle.card
+
+
+def test_held_out_images_take_no_part(evaluated, tmp_path, monkeypatch):
+    """No picture of a held-out class is ever shown to the judge."""
+    from training import evaluate as module
+
+    asked = []
+
+    class Recorder(module.CachedJudge):
+        def __call__(self, name, pictures):
+            asked.append(pictures)
+            return super().__call__(name, pictures)
+
+    monkeypatch.setattr(module, "CachedJudge", Recorder)
+    options = EvaluateOptions(bundle=evaluated, cache=evaluated.parent / "cache", device="cpu")
+    evaluate(options)
+    _, dataset = module._open(options)
+    held_out = dataset.centers(dataset.indices("held_out")).numpy()
+    shown = {p.tobytes() for pictures in asked for p in pictures}
+    seen = {p.tobytes() for p in dataset.centers(dataset.indices("train")).numpy()}
+    assert shown & seen  # the recorder does record
+    assert not shown & ({p.tobytes() for p in held_out} - seen)
+
+
+def test_photographs_of_another_source_are_refused(evaluated, tmp_path):
+    from PIL import Image
+
+    for name in ("a", "b"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (20, 20), (i, 0, 0)).save(tmp_path / "photos" / name / f"{i}.png")
+    options = EvaluateOptions(
+        bundle=evaluated, source=f"folder:{tmp_path / 'photos'}", cache=tmp_path / "cache"
+    )
+    with pytest.raises(UserError):
+        evaluate(options)
+
+
+def test_a_missing_bundle_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"bundle\.json is missing"):
+        run_evaluate(EvaluateOptions(bundle=tmp_path / "nowhere"))
+
+
+def test_a_tampered_evaluation_is_found(evaluated, tmp_path):
+    bundle = tmp_path / "digits"
+    shutil.copytree(evaluated, bundle)
+    text = (bundle / EVALUATION).read_text()
+    (bundle / EVALUATION).write_text(text.replace('"n": 323', '"n": 99999', 1))
+    with pytest.raises(BundleError, match=r"evaluation\.json is damaged"):
+        open_bundle(bundle)
+
+
+def test_updating_a_damaged_bundle_does_not_hide_the_damage(evaluated, tmp_path):
+    bundle = tmp_path / "digits"
+    shutil.copytree(evaluated, bundle)
+    path = bundle / "generator.safetensors"
+    path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
+    with pytest.raises(BundleError, match=r"generator\.safetensors is damaged"):
+        update_bundle(bundle, evaluation={}, card="x")
