@@ -20,7 +20,7 @@ IMAGES = Path(__file__).parent / "img"
 
 
 def main(folder: Path) -> None:
-    """Write <bundle>-samples.png, -round-trips.png and -training.png."""
+    """Write <bundle>-samples.png, -round-trips.png, -training.png and, once evaluated, -nearest.png."""
     bundle = open_bundle(folder)
     model = bundle.load_autoencoder()
     IMAGES.mkdir(exist_ok=True)
@@ -43,6 +43,16 @@ def main(folder: Path) -> None:
     # The same eight z at every third snapshot, one snapshot a row.
     codes = bundle.codes_of_latents(bundle.snapshot_latents[::3, :16])
     write("training", decode(model, codes.reshape(-1, codes.shape[-1])), 16)
+    # The ten closest pairs of a sample (above) and a training image (below, as its round trip).
+    if bundle.evaluation:
+        pairs = bundle.evaluation["nearest_pairs"]
+        codes = np.concatenate(
+            [
+                bundle.generated_codes[[p["sample"] for p in pairs]],
+                bundle.real_codes[[p["training"] for p in pairs]],
+            ]
+        )
+        write("nearest", decode(model, codes), len(pairs))
     print(
         *sorted(p.name for p in IMAGES.glob(f"{bundle.name}-*")),
         [Image.open(p).size for p in IMAGES.glob("*.png")],

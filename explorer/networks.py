@@ -123,17 +123,28 @@ class Autoencoder(nn.Module):
 
 @dataclass(frozen=True)
 class GanConfig:
-    """Shape of the latent GAN: two residual MLPs on flat, standardised codes.
+    """Shape of the latent GAN, which works on whitened principal components of the codes.
 
     z_dim: numbers drawn from the standard normal prior.
     latent_dim: numbers the generator yields (the leading principal components of the codes).
-    width, blocks: of both networks.
+    width, blocks: of both networks. network: 'mlp', residual MLPs on the components; 'conv', residual
+    convolutions on the code's own layout ``code_shape``, at its full and at half its resolution, where
+    the channels are twice the width.
     """
 
-    z_dim: int = 160
-    latent_dim: int = 160
+    z_dim: int = 96
+    latent_dim: int = 96
     width: int = 512
     blocks: int = 4
+    network: str = "mlp"
+    code_shape: tuple[int, int, int] = (8, 8, 8)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "code_shape", tuple(self.code_shape))  # JSON gives lists
+        if self.network not in ("mlp", "conv"):
+            raise ValueError(f"unknown network {self.network!r}; use mlp or conv")
+        if self.network == "conv" and self.code_shape[1] % 2:
+            raise ValueError(f"convolutions halve the code, so its side of {self.code_shape[1]} must be even")
 
 
 class MlpBlock(nn.Module):
@@ -166,6 +177,56 @@ def _mlp(inputs: int, outputs: int, config: GanConfig, normalise: bool) -> nn.Se
     )
 
 
+class FixedBasis(nn.Module):
+    """Multiply flat inputs by a matrix that is set once and not trained; zero until then."""
+
+    matrix: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.zeros(inputs, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, ...) -> (n, outputs)."""
+        return x.flatten(1) @ self.matrix
+
+
+def _residual(channels: int, blocks: int) -> list[nn.Module]:
+    return [ResidualBlock(channels) for _ in range(blocks)]
+
+
+def _conv_generator(config: GanConfig) -> nn.Sequential:
+    (channels, side, _), width = config.code_shape, config.width
+    return nn.Sequential(
+        nn.Linear(config.z_dim, 2 * width * (side // 2) ** 2),
+        nn.Unflatten(1, (2 * width, side // 2, side // 2)),
+        *_residual(2 * width, config.blocks),
+        nn.Conv2d(2 * width, 4 * width, 1),
+        nn.PixelShuffle(2),
+        *_residual(width, config.blocks),
+        nn.SiLU(),
+        nn.Conv2d(width, channels, 3, padding=1),
+        FixedBasis(math.prod(config.code_shape), config.latent_dim),
+    )
+
+
+def _conv_discriminator(config: GanConfig) -> nn.Sequential:
+    (channels, side, _), width = config.code_shape, config.width
+    return nn.Sequential(
+        nn.Sequential(
+            FixedBasis(config.latent_dim, math.prod(config.code_shape)),
+            nn.Unflatten(1, config.code_shape),
+            nn.Conv2d(channels, width, 3, padding=1),
+        ),
+        *_residual(width, config.blocks),
+        nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+        *_residual(2 * width, config.blocks),
+        nn.SiLU(),
+        nn.Flatten(),
+        nn.Linear(2 * width * (side // 2) ** 2, 1),
+    )
+
+
 class Generator(nn.Module):
     """z float (n, z_dim) from a standard normal -> latents float (n, latent_dim).
 
@@ -177,9 +238,13 @@ class Generator(nn.Module):
     def __init__(self, config: GanConfig) -> None:
         super().__init__()
         self.config = config
-        self.layers = _mlp(config.z_dim, config.latent_dim, config, normalise=True)
-        nn.init.zeros_(self.layers[-1].weight)  # type: ignore[arg-type]
-        nn.init.zeros_(self.layers[-1].bias)  # type: ignore[arg-type]
+        if config.network == "conv":
+            self.layers = _conv_generator(config)
+        else:
+            self.layers = _mlp(config.z_dim, config.latent_dim, config, normalise=True)
+        last = [m for m in self.layers if isinstance(m, nn.Linear | nn.Conv2d)][-1]
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]
 
     def forward(self, z: Tensor) -> Tensor:
         """Generate a batch. Where z and latents differ in length, the identity is cut or padded."""
@@ -187,18 +252,21 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Latents float (n, latent_dim) and the level of noise on them (n, 1) -> critic scores (n,), unbounded."""
+    """Latents float (n, latent_dim), the level of noise on them (n, 1) -> critic scores (n,), unbounded."""
 
     def __init__(self, config: GanConfig) -> None:
         super().__init__()
-        self.layers = _mlp(config.latent_dim, 1, config, normalise=False)
+        if config.network == "conv":
+            self.layers = _conv_discriminator(config)
+        else:
+            self.layers = _mlp(config.latent_dim, 1, config, normalise=False)
         self.level = nn.Linear(1, config.width, bias=False)
 
     def forward(self, latents: Tensor, level: Tensor | None = None) -> Tensor:
         """Score a batch; no level means no noise."""
         h = self.layers[0](latents)
         if level is not None:
-            h = h + self.level(level)
+            h = h + self.level(level).view(*h.shape[:2], *[1] * (h.ndim - 2))
         return self.layers[1:](h).squeeze(-1)
 
 

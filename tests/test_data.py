@@ -620,7 +620,7 @@ def test_the_index_of_the_cache_holds_no_hold_out():
 def test_modules_of_training_read_images_through_the_guard_alone():
     """``store.images`` is for the bundle and for measuring afterwards; training modules do not touch it."""
     package = Path(dataset.__file__).parents[1]
-    for name in ("autoencoder", "latent_gan", "codes", "loop", "losses", "metrics"):
+    for name in ("autoencoder", "latent_gan", "image_phase", "codes", "loop", "losses", "metrics"):
         text = (package / f"{name}.py").read_text()
         assert ".store" not in text, name
         assert ".centers(" not in text, name

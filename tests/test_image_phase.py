@@ -31,6 +31,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_a_convolutional_gan_trains_and_its_generator_can_be_loaded(folder):
+    """Over the same codes; the fixed bases come back with the weights."""
+    run = make(
+        latent_gan.LatentGanOptions, TINY_GAN, autoencoder=folder / "ae", out=folder / "conv",
+        network="conv", width=4, blocks=1, diffusion=0.5,
+    )  # fmt: skip
+    latent_gan.run_latent_gan(run)
+    generator, standard, _ = latent_gan.load_run(folder / "conv")
+    (basis,) = generator.buffers()
+    torch.testing.assert_close(basis, (standard.components / standard.scale[:, None]).T)
+    z = torch.randn(9, TINY_GAN["z_dim"])
+    assert not torch.equal(generator(z)[:, :4], z)  # it has learnt something
+
+
 def options(folder: Path, out: str, **values) -> image_phase.ImagePhaseOptions:
     return make(
         image_phase.ImagePhaseOptions, TINY_IMAGE_PHASE, latent_gan=folder / "gan", out=folder / out, **values

@@ -35,6 +35,15 @@ def test_replayed_training_points_are_found_out():
     assert result["samples"]["p"] < 1e-6
 
 
+def test_copies_are_told_from_bland_points_near_everything():
+    """Points at the centre are nearer to the training set than unseen ones, and copies of none."""
+    bland = run(0.1 * normal(12))["samples"]
+    assert bland["auc"] > 0.6
+    assert bland["copied"] / bland["n"] < 0.03
+    copies = run(TRAINING + 0.01 * normal(13))["samples"]
+    assert copies["copied"] / copies["n"] > 0.9
+
+
 def test_a_share_of_replays_is_seen_in_the_lower_tail():
     mixed = np.concatenate([TRAINING[:100] + 0.01 * normal(5, 100), normal(6, 900)])
     clean = run(normal(6, 900))["samples"]["closer"]
@@ -51,13 +60,16 @@ def test_both_controls_come_with_their_n_and_do_what_controls_should():
     result = run(normal(8))
     assert result["unseen"]["n"] == len(UNSEEN) // 2  # the other half set the threshold
     assert result["unseen"]["closer"] / result["unseen"]["n"] == pytest.approx(0.01, abs=0.01)
+    assert result["unseen"]["copied"] / result["unseen"]["n"] == pytest.approx(0.01, abs=0.01)
     assert result["replayed"]["closer"] / result["replayed"]["n"] > 0.9
+    assert result["replayed"]["copied"] / result["replayed"]["n"] > 0.9
     assert result["unseen"]["auc"] == pytest.approx(0.5, abs=1e-9)
 
 
 def test_the_threshold_is_the_first_percentile_of_unseen_distances():
     """One training point at the origin: distances of normal draws are chi distributed."""
-    result = memorisation_test(normal(9), normal(10, 20_000), np.zeros((1, D), np.float32), normal(11))
+    training = np.array([[0.0] * D, [1e3] * D], np.float32)
+    result = memorisation_test(normal(9), normal(10, 20_000), training, normal(11))
     assert result["threshold"] == pytest.approx(chi(D).ppf(0.01), rel=0.1)
 
 

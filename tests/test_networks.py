@@ -84,8 +84,10 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
         (Autoencoder(AutoencoderConfig(16, 4, 4, (8, 8), (1, 1), (1, 1))), (3, 16, 16)),
         (Generator(GanConfig(6, 5, 16, 2)), (6,)),
         (Discriminator(GanConfig(6, 5, 16, 2)), (5,)),
+        (Generator(GanConfig(6, 5, 4, 1, "conv", (2, 4, 4))), (6,)),
+        (Discriminator(GanConfig(6, 5, 4, 1, "conv", (2, 4, 4))), (5,)),
     ],
-    ids=["autoencoder", "generator", "discriminator"],
+    ids=["autoencoder", "generator", "discriminator", "conv-generator", "conv-discriminator"],
 )
 def test_no_batch_statistics_an_output_depends_on_its_own_input_alone(model, shape):
     model = randomised(model).train()  # as in training, where batch statistics would show
@@ -95,7 +97,53 @@ def test_no_batch_statistics_an_output_depends_on_its_own_input_alone(model, sha
         first = model(torch.cat([sample, one]))[0]
         second = model(torch.cat([sample, others]))[0]
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
-    assert not any(True for _ in model.buffers())
+    assert all(name.endswith("matrix") for name, _ in model.named_buffers())  # a fixed basis, no statistics
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(1, 9), st.integers(1, 8), st.integers(1, 3), st.sampled_from([2, 4, 8]))
+def test_convolutions_have_the_shapes_that_the_configuration_says(z, latent, channels, side):
+    config = GanConfig(z, latent, 4, 1, "conv", (channels, side, side))
+    latents = Generator(config)(torch.randn(3, z))
+    assert latents.shape == (3, latent)
+    assert Discriminator(config)(latents).shape == (3,)
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_an_untrained_generator_is_the_identity(network):
+    generator = Generator(GanConfig(6, 6, 8, 1, network, (2, 4, 4)))
+    for buffer in generator.buffers():
+        buffer.normal_()
+    z = torch.randn(7, 6)
+    torch.testing.assert_close(generator(z), z)
+
+
+def test_a_convolutional_discriminator_sees_the_code_that_its_basis_makes():
+    """Two latents that the basis maps to one code get one score."""
+    discriminator = randomised(Discriminator(GanConfig(2, 2, 4, 1, "conv", (1, 4, 4))))
+    (basis,) = discriminator.buffers()
+    basis[0], basis[1] = torch.randn(16), 0.0
+    latents = torch.tensor([[1.0, 5.0], [1.0, -3.0], [2.0, 5.0]])
+    scores = discriminator(latents)
+    assert scores[0] == scores[1]
+    assert scores[0] != scores[2]
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_the_level_of_noise_counts_and_none_means_zero(network):
+    discriminator = randomised(Discriminator(GanConfig(4, 4, 4, 1, network, (1, 4, 4))))
+    for buffer in discriminator.buffers():
+        torch.nn.init.normal_(buffer)
+    latents = torch.randn(5, 4)
+    zero = torch.zeros(5, 1)
+    assert torch.equal(discriminator(latents), discriminator(latents, zero))
+    assert not torch.equal(discriminator(latents), discriminator(latents, zero + 0.5))
+
+
+@pytest.mark.parametrize("change", [{"network": "attention"}, {"network": "conv", "code_shape": (8, 5, 5)}])
+def test_a_gan_that_cannot_be_built_is_refused(change):
+    with pytest.raises(ValueError, match=r"unknown network|must be even"):
+        GanConfig(**change)
 
 
 def test_an_autoencoder_learns_to_invert_one_batch_of_digits():

@@ -1,5 +1,6 @@
 """The real scripts, interrupted and killed: the same command continues, bit for bit, on the CPU."""
 
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -208,21 +209,27 @@ def test_a_damaged_checkpoint_is_one_sentence(finished, folder):
     assert "checkpoint.pt cannot be read" in refused.last_line
 
 
-def test_codes_of_another_autoencoder_are_refused(finished, folder):
-    """The GAN's folder keeps its codes; a retrained autoencoder must not be mixed with them."""
-    given = options("training.latent_gan", folder, "stale")
+def test_a_gan_does_not_go_on_over_another_autoencoder(finished, folder):
+    """Retrained in place under the same name; its options do not tell."""
+    shutil.copytree(folder / "autoencoder", folder / "moving")
+    given = options("training.latent_gan", folder, "stale", autoencoder=folder / "moving")
     interrupt("training.latent_gan", given, signal.SIGINT, at=8)
     other = options("training.autoencoder", folder, "autoencoder-other", seed=9)
     finish("training.autoencoder", other)
-    given["out"].joinpath("codes.safetensors").write_bytes(
-        _codes_of(folder, other["out"], given["out"]).read_bytes()
-    )
+    shutil.copy(other["out"] / "autoencoder.safetensors", folder / "moving")
     refused = run_script("training.latent_gan", given)
     assert refused.returncode == 1
     assert "another autoencoder" in refused.last_line
+    assert one_sentence(refused.last_line)
 
 
-def _codes_of(folder: Path, autoencoder: Path, like: Path) -> Path:
-    given = options("training.latent_gan", folder, f"{like.name}-codes", autoencoder=autoencoder)
-    interrupt("training.latent_gan", given, signal.SIGINT, at=1)
-    return given["out"] / "codes.safetensors"
+def test_codes_are_shared_by_gans_and_made_anew_for_another_autoencoder(finished, folder):
+    codes = folder / "autoencoder" / f"codes-{TINY_GAN['copies']}.safetensors"
+    before = codes.stat().st_mtime_ns
+    finish("training.latent_gan", options("training.latent_gan", folder, "second", seed=8))
+    assert codes.stat().st_mtime_ns == before
+    content = codes.read_bytes()
+    codes.write_bytes(content[:100])  # damaged
+    finish("training.latent_gan", options("training.latent_gan", folder, "third"))
+    assert codes.read_bytes() == content
+    assert_equal_runs(finished["training.latent_gan"], folder / "third")

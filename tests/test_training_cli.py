@@ -94,7 +94,7 @@ def test_every_preset_resolves_to_options_that_can_be_built(preset):
     autoencoder = preset_options(AutoencoderOptions, "autoencoder", preset)
     gan = preset_options(LatentGanOptions, "latent_gan", preset)
     assert gan.latent_dim <= autoencoder.config.code_dim
-    assert gan.config.latent_dim == gan.latent_dim
+    assert gan.config(autoencoder.config.code_shape).latent_dim == gan.latent_dim
     assert gan.autoencoder == autoencoder.out
 
 

@@ -104,7 +104,7 @@ def run_bundle(options: BundleOptions) -> Path:
     }
     measured = codec_table.measure(model, dataset, judged=options.judge)
     judged, verdicts = _judge(model, dataset, pictures.numpy(), real, codes_of(generated.numpy()), options)
-    codes = load_file(options.latent_gan / "codes.safetensors")
+    codes = load_file(latent_gan.codes_path(gan_options))
     monitor = latent_gan.CodeMonitor(codes, standard, gan_options.seed)
     z_evaluation = latent_gan.fixed_z(gan_options, monitor.n, purpose=1)
     gaussian = torch.randn(monitor.n, gan_options.latent_dim, generator=draw)

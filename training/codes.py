@@ -1,6 +1,7 @@
 """Encode images with a trained autoencoder: the dual space in which the GAN is trained."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from explorer.networks import Autoencoder, to_unit_range
-from training.cli import UserError
 from training.data.dataset import Dataset, augment, center_crop
 from training.device import autocast
 from training.loop import seed_step, write_atomically
@@ -52,23 +52,13 @@ def training_codes(
     """Codes of the seen images, float32: 'train' and 'val' central crops, 'augmented' random ones.
 
     'augmented' is (copies * n_train, code_dim): every training image ``copies`` times, shifted and
-    mirrored (where the data may be) at random. Cached at ``path``; held-out images are never encoded here.
-    Raises UserError when the cached codes are damaged or come from another autoencoder.
+    mirrored (where the data may be) at random. Kept at ``path``, and encoded anew when what is there is
+    damaged or comes from another autoencoder. Held-out images are never encoded here.
     """
     made_by = {"autoencoder": weights_digest(model)}
-    if path.is_file():
-        try:
-            with safe_open(path, framework="pt") as file:
-                found = file.metadata() or made_by
-                codes = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{path} cannot be read ({error}); delete it to encode again") from None
-        if found != made_by:
-            raise UserError(
-                f"{path} was made with another autoencoder than the one there is now; "
-                "train the GAN in another --out"
-            )
-        return codes
+    with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
+        if file.metadata() == made_by:
+            return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
     size = dataset.options.image_size
     train = dataset.seen("train")
     codes = {

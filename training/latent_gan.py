@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from explorer.latent import Standardisation
-from explorer.networks import Discriminator, GanConfig, Generator, parameter_count
+from explorer.networks import Discriminator, FixedBasis, GanConfig, Generator, parameter_count
 from training import losses, metrics
 from training.autoencoder import load_run as load_autoencoder_run
 from training.autoencoder import load_weights, options_from_json, save_weights
 from training.cli import UserError, print_dry_run
-from training.codes import training_codes
+from training.codes import training_codes, weights_digest
 from training.data.dataset import open_dataset
 from training.device import autocast, resolve_device
 from training.loop import (
@@ -45,17 +45,21 @@ class LatentGanOptions(RunOptions):
     """codes: this; image: the decoder goes on against an image discriminator (training/image_phase.py)."""
     autoencoder: Path = Path("runs/autoencoder")
     """Folder of the finished autoencoder run."""
-    z_dim: int = 160
+    z_dim: int = 96
     """Numbers drawn from the standard normal prior."""
-    latent_dim: int = 160
-    """Leading principal components of the codes that the GAN models; the code's size keeps them all."""
+    latent_dim: int = 96
+    """Leading principal components of the codes that the GAN models; the code's size keeps them all. Fewer
+    are learnt sooner; what they leave out, the image phase teaches the decoder to invent."""
     emphasis: float = 0.5
     """What the discriminator looks at: it sees each whitened component times its standard deviation to
     this power. 0 weighs all components alike, 1 as in the code itself."""
+    network: Literal["mlp", "conv"] = "mlp"
+    """mlp: residual MLPs on the components, quick on a CPU; conv: residual convolutions on the code's layout,
+    for a GPU (with --width 128 --blocks 2, say)."""
     width: int = 512
-    """Width of both residual MLPs."""
+    """Width of both networks; channels at the code's resolution where they are convolutions."""
     blocks: int = 4
-    """Residual blocks of both."""
+    """Residual blocks of both (at each of two resolutions where they are convolutions)."""
     loss: str = "relativistic"
     """relativistic or non-saturating."""
     gamma: float = 0.15
@@ -71,7 +75,7 @@ class LatentGanOptions(RunOptions):
     and learns less by heart."""
     copies: int = 16
     """Shifted and mirrored copies of every training image to encode."""
-    images: int = 6_000_000
+    images: int = 4_500_000
     """Training length, in codes shown to the discriminator."""
     batch: int = 256
     """Codes a step."""
@@ -88,10 +92,9 @@ class LatentGanOptions(RunOptions):
     evaluations: int = 20
     """Evenly spaced evaluations besides the snapshots'."""
 
-    @property
-    def config(self) -> GanConfig:
-        """The networks' shape."""
-        return GanConfig(self.z_dim, self.latent_dim, self.width, self.blocks)
+    def config(self, code_shape: tuple[int, int, int]) -> GanConfig:
+        """The networks' shape, over codes of this shape."""
+        return GanConfig(self.z_dim, self.latent_dim, self.width, self.blocks, self.network, code_shape)
 
     @property
     def steps(self) -> int:
@@ -105,6 +108,22 @@ class LatentGanOptions(RunOptions):
         distinct = np.unique(np.round(spaced).astype(int))
         picks = np.linspace(0, len(distinct) - 1, min(self.snapshots, len(distinct)))
         return sorted({int(distinct[round(p)]) for p in picks})
+
+
+def codes_path(options: LatentGanOptions) -> Path:
+    """Where the training codes are kept: beside the autoencoder, for every GAN over it."""
+    return options.autoencoder / f"codes-{options.copies}.safetensors"
+
+
+def _check_autoencoder(path: Path, model: torch.nn.Module) -> None:
+    """Note in the run's folder which autoencoder it is over; refuse to go on over another one."""
+    made_by = {"autoencoder": weights_digest(model)}
+    if path.is_file() and read_json(path) != made_by:
+        raise UserError(
+            f"{path.parent} was begun with another autoencoder than the one there is now; "
+            "train the GAN in another --out"
+        )
+    write_json(path, made_by)
 
 
 def decayed(step: int, steps: int, decay: float) -> float:
@@ -192,14 +211,19 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
     code_dim = model.config.code_dim
     if not 1 <= options.latent_dim <= code_dim:
         raise UserError(f"--latent-dim must lie between 1 and {code_dim}, the size of a code")
+    try:
+        config = options.config(model.config.code_shape)
+    except ValueError as error:
+        raise UserError(f"this GAN cannot be built: {error}") from None
     open_run(options, device)
     if (options.out / "done.json").is_file():
         return options.out
 
     dataset = open_dataset(data_options)
+    _check_autoencoder(options.out / "autoencoder.json", model)
     codes = training_codes(
-        model.to(device), dataset, options.copies, options.seed, device, options.precision,
-        options.out / "codes.safetensors",
+        model.to(device), dataset, options.copies, data_options.seed, device, options.precision,
+        codes_path(options),
     )  # fmt: skip
     standard = Standardisation.fit(codes["augmented"], options.latent_dim)
     monitor = CodeMonitor(codes, standard, options.seed)
@@ -210,8 +234,9 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
     emphasis = (emphasis / emphasis.square().mean().sqrt()).to(device)
 
     torch.manual_seed(options.seed)
-    generator = Generator(options.config).to(device)
-    discriminator = Discriminator(options.config).to(device)
+    generator, discriminator = Generator(config).to(device), Discriminator(config).to(device)
+    _set_bases(generator, standard, 1 / standard.scale, transpose=True)
+    _set_bases(discriminator, standard, standard.scale / emphasis.cpu(), transpose=False)
     ema: AveragedModel = average(generator, options.batch, options.ema_images)
     optimisers = {
         name: torch.optim.Adam(
@@ -319,6 +344,14 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
     return options.out
 
 
+def _set_bases(network: torch.nn.Module, standard: Standardisation, weight: Tensor, transpose: bool) -> None:
+    """Tell a network's fixed bases how components and codes hang together; MLPs have none."""
+    basis = standard.components * weight[:, None]  # (latent_dim, code_dim)
+    for module in network.modules():
+        if isinstance(module, FixedBasis):
+            module.matrix.copy_(basis.T if transpose else basis)
+
+
 def _explained(codes: Tensor, standard: Standardisation) -> float:
     """Share of the codes' variance that the latents carry."""
     return float(standard.to_codes(standard.to_latents(codes)).var(0).sum() / codes.var(0).sum())
@@ -330,7 +363,8 @@ def load_run(folder: Path) -> tuple[Generator, Standardisation, LatentGanOptions
         raise UserError(f"{folder} holds no finished GAN; run python -m training.latent_gan first")
     saved = options_from_json(LatentGanOptions, read_json(folder / "options.json")["options"])
     options = replace(saved, out=folder)  # a run's folder may have been moved
-    generator = Generator(options.config)
+    model, _ = load_autoencoder_run(options.autoencoder)
+    generator = Generator(options.config(model.config.code_shape))
     load_weights(folder / "generator.safetensors", generator)
     path = folder / "standardisation.safetensors"
     try:

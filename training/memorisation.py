@@ -19,25 +19,32 @@ def memorisation_test(
     training images, and of training images replayed by the same decoder (the positive control).
     ``replayed`` must not contain rows of ``training`` themselves, or the control is trivial.
 
-    Two tests on distances to the nearest training image. *closer*: how many of n lie below the 1st
-    percentile of unseen images' distances, which is set on half of them and checked on the other half
-    ('unseen', the negative control, about 1 %). *auc*: the probability that a sample lies nearer to the
-    training images than an unseen image does; 0.5 is what a perfect generator gives, more speaks for
-    replay (Meehan et al., arXiv 2004.05675), with the one-sided p of Mann and Whitney.
+    Three statistics of each point's nearest training images. *closer*: how many of n lie at a distance below
+    the 1st percentile of unseen images'. *copied*: how many have a ratio of the distances to the nearest
+    and to the second nearest below the 1st percentile of unseen images' (Lowe's ratio test): a copy is near
+    one training image alone, whereas a bland or blurred picture is near many, at whatever distance. Both
+    thresholds are set on half of the unseen images and checked on the other half ('unseen', the negative
+    control, about 1 %). *auc*: the probability that a point lies nearer to the training images than an
+    unseen image does; 0.5 is what a perfect generator gives (Meehan et al., arXiv 2004.05675), with the
+    one-sided p of Mann and Whitney.
     """
     half = np.random.default_rng(seed).permutation(len(unseen))
     set_on, checked_on = half[: len(half) // 2], half[len(half) // 2 :]
-    gaps = {
-        name: nearest(points, training)[0][:, 0]
+    two = {
+        name: nearest(points, training, 2)[0]
         for name, points in (("samples", samples), ("unseen", unseen), ("replayed", replayed))
     }
-    threshold = float(np.percentile(gaps["unseen"][set_on], PERCENTILE))
-    gaps["unseen"] = gaps["unseen"][checked_on]
-    result: dict[str, Any] = {"threshold": threshold}
+    gaps = {name: d[:, 0] for name, d in two.items()}
+    ratios = {name: d[:, 0] / np.maximum(d[:, 1], 1e-12) for name, d in two.items()}
+    threshold, ratio = (float(np.percentile(v["unseen"][set_on], PERCENTILE)) for v in (gaps, ratios))
+    for values in (gaps, ratios):
+        values["unseen"] = values["unseen"][checked_on]
+    result: dict[str, Any] = {"threshold": threshold, "ratio_threshold": ratio}
     for name, gap in gaps.items():
         u, p = mannwhitneyu(gap, gaps["unseen"], alternative="less")
         result[name] = {
             "closer": int((gap < threshold).sum()),
+            "copied": int((ratios[name] < ratio).sum()),
             "n": len(gap),
             "median": float(np.median(gap)),
             "auc": float(1 - u / (len(gap) * len(gaps["unseen"]))),
