@@ -242,6 +242,25 @@ def _check_measured(manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
         judge["class_index"][name]
 
 
+def _check_evaluation(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The evaluation, if it has what the app shows; raises BundleError if not."""
+    try:
+        for part in ("samples", "round trips", "training crops", "Gaussian codes"):
+            for key in ("frechet", "coverage"):
+                float(found["distances"][part][key])
+        counts = [found["structure"][k] for k in ("samples", "replays", "Gaussian codes")]
+        tested = [found["memorisation"]["latents"][k] for k in ("samples", "unseen", "replayed")]
+        for hits, n in [(c["k"], c["n"]) for c in counts] + [(t["copied"], t["n"]) for t in tested]:
+            if not 0 <= int(hits) <= int(n):
+                raise ValueError(f"{hits} of {n}")
+        int(found["n"]), found["judge"]["name"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"{path} is incomplete ({type(error).__name__}: {error}); run python -m training.evaluate again"
+        ) from None
+    return found
+
+
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     listed = [*FILES, EVALUATION] if EVALUATION in manifest["files"] else FILES
     contents = {name: _read(path / name) for name in listed}
@@ -347,7 +366,9 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         curves=_parse(path / "curves.json", json.loads, contents["curves.json"]),
         card=_parse(path / CARD, bytes.decode, contents[CARD]),
         evaluation=(
-            _parse(path / EVALUATION, json.loads, contents[EVALUATION]) if EVALUATION in contents else None
+            _check_evaluation(_parse(path / EVALUATION, json.loads, contents[EVALUATION]), path / EVALUATION)
+            if EVALUATION in contents
+            else None
         ),
         standardisation=Standardisation(
             *(torch.from_numpy(standard[k].astype(np.float32)) for k in ("mean", "components", "scale"))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explorer.bundle import EVALUATION, BundleError, open_bundle, update_bundle
+from training import seed_table
 from training.cli import UserError
 from training.evaluate import (
     EvaluateOptions,
@@ -199,6 +200,26 @@ def test_a_tampered_evaluation_is_found(evaluated, tmp_path):
         open_bundle(bundle)
 
 
+@pytest.mark.parametrize("gone", ["distances", "structure", "memorisation", "judge", "n"])
+def test_an_incomplete_evaluation_is_one_sentence(evaluated, tmp_path, gone):
+    bundle = tmp_path / "digits"
+    shutil.copytree(evaluated, bundle)
+    evaluation = open_bundle(evaluated).evaluation
+    del evaluation[gone]
+    with pytest.raises(BundleError, match=r"evaluation\.json is incomplete"):
+        update_bundle(bundle, evaluation=evaluation, card="x")
+    assert open_bundle(bundle).evaluation.keys() > evaluation.keys()  # the old one still stands
+
+
+def test_an_impossible_count_is_refused(evaluated, tmp_path):
+    bundle = tmp_path / "digits"
+    shutil.copytree(evaluated, bundle)
+    evaluation = open_bundle(evaluated).evaluation
+    evaluation["structure"]["samples"] = {"k": 5, "n": 3}
+    with pytest.raises(BundleError, match="5 of 3"):
+        update_bundle(bundle, evaluation=evaluation, card="x")
+
+
 def test_updating_a_damaged_bundle_does_not_hide_the_damage(evaluated, tmp_path):
     bundle = tmp_path / "digits"
     shutil.copytree(evaluated, bundle)
@@ -206,3 +227,28 @@ def test_updating_a_damaged_bundle_does_not_hide_the_damage(evaluated, tmp_path)
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(BundleError, match=r"generator\.safetensors is damaged"):
         update_bundle(bundle, evaluation={}, card="x")
+
+
+def test_the_table_of_seeds_has_mean_and_spread(evaluated, capsys):
+    evaluation = open_bundle(evaluated).evaluation
+    other = json.loads(json.dumps(evaluation))
+    other["distances"]["samples"]["frechet"] = evaluation["distances"]["samples"]["frechet"] + 2
+    lines = seed_table.table({"a": evaluation, "b": other}).splitlines()
+    assert lines[0] == "| measure | a | b | mean | standard deviation |"
+    frechet = [float(cell) for cell in next(x for x in lines if "frechet" in x).split("|")[2:-1]]
+    assert frechet[2] == pytest.approx(np.mean(frechet[:2]), rel=1e-3)
+    assert frechet[3] == pytest.approx(2**0.5, rel=1e-3)
+    assert all(line.endswith("| 0 |") for line in lines if "coverage" in line)
+    seed_table.main(seed_table.SeedTableOptions((evaluated,)))
+    assert "| measure | digits |" in capsys.readouterr().out
+
+
+def test_bundles_that_were_not_evaluated_have_no_table(evaluated, tmp_path):
+    bare = tmp_path / "digits"
+    shutil.copytree(evaluated, bare)
+    (bare / EVALUATION).unlink()
+    manifest = json.loads((bare / "bundle.json").read_text())
+    del manifest["files"][EVALUATION]
+    (bare / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="was not evaluated"):
+        seed_table.main(seed_table.SeedTableOptions((bare,)))

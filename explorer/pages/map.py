@@ -11,6 +11,7 @@ from explorer.neighbours import nearest_real, selection_table, stratified
 from explorer.palette import current_theme
 from explorer.photographs import Photographs, current_photographs
 from explorer.points import NewSamples, Point, codes_of, label_of
+from explorer.quality import quality
 from explorer.sampling import draw_samples
 from explorer.session import current_bundle, networks
 
@@ -56,6 +57,13 @@ def show_faithfulness(bundle: Bundle) -> None:
             f"- Median distance from a code so placed to its own point (n = {faithfulness['n']:,}): "
             f"{faithfulness['placed_to_own_position']:.3f} of that between random points."
         )
+
+
+def show_quality(bundle: Bundle) -> None:
+    """How good the generated pictures are, where the evaluation was run."""
+    if bundle.evaluation is not None:
+        with st.expander("How good are the generated ones?"):
+            st.markdown(quality(bundle.evaluation))
 
 
 def pick_snapshot(bundle: Bundle) -> int | None:
@@ -175,6 +183,7 @@ with controls:
     moment = pick_snapshot(bundle)
     generate_controls(bundle)
     show_faithfulness(bundle)
+    show_quality(bundle)
 new_samples: NewSamples | None = st.session_state.get("new_samples")
 with chart:
     draw_map(bundle, colour, new_samples, moment)

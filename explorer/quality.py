@@ -1,0 +1,42 @@
+"""What an evaluation found, in words: samples beside floor, ceiling and controls."""
+
+from typing import Any
+
+from explorer.rates import share
+
+PICTURES = {
+    "samples": "generated",
+    "round trips": "round trips: the best possible",
+    "training crops": "training photographs",
+    "Gaussian codes": "untrained generator",
+}
+
+
+def quality(evaluation: dict[str, Any]) -> str:
+    """Markdown of a bundle's ``evaluation`` (see docs/evaluation.md), every share with its interval."""
+
+    def structured(name: str) -> str:
+        count = evaluation["structure"].get(name)
+        return share(count["k"], count["n"]) if count else "-"
+
+    def copied(name: str) -> str:
+        count = evaluation["memorisation"]["latents"][name]
+        return share(count["copied"], count["n"])
+
+    rows = ["| pictures | Fréchet distance | coverage | structure |", "| --- | --- | --- | --- |"]
+    for name, title in PICTURES.items():
+        found = evaluation["distances"][name]
+        rows.append(f"| {title} | {found['frechet']:.0f} | {found['coverage']:.3f} | {structured(name)} |")
+    table = "\n".join(rows)
+    return f"""{table}
+
+Against {evaluation["n"]:,} seen validation photographs, and as many pictures of each kind, in the features of
+{evaluation["judge"]["name"]}, which took no part in training.
+
+*Structure*: share that a classifier takes for real training codes, not for an untrained generator's; of
+real ones it finds {structured("replays")}.
+
+Look like copies of a training image, by their codes: {copied("samples")} of the generated ones,
+{copied("unseen")} of unseen photographs, {copied("replayed")} of replayed training codes. In brackets: 95 %
+intervals.
+"""

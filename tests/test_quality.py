@@ -1,0 +1,47 @@
+"""The words about an evaluation."""
+
+import pytest
+from conftest import ROOT
+from streamlit.testing.v1 import AppTest
+
+from explorer.bundle import open_bundle
+from explorer.quality import quality
+
+TEST = {"copied": 3, "n": 100}
+EVALUATION = {
+    "n": 1234,
+    "judge": {"name": "the judge"},
+    "distances": {
+        name: {"frechet": frechet, "coverage": 0.25}
+        for name, frechet in (
+            ("samples", 111.4), ("round trips", 50), ("training crops", 5), ("Gaussian codes", 900),
+        )
+    },
+    "structure": {
+        "samples": {"k": 50, "n": 100}, "replays": {"k": 90, "n": 100}, "Gaussian codes": {"k": 8, "n": 100},
+    },
+    "memorisation": {"latents": {"samples": TEST, "unseen": TEST, "replayed": {"copied": 99, "n": 100}}},
+}  # fmt: skip
+
+
+def test_samples_stand_beside_floor_ceiling_and_control_with_intervals():
+    text = quality(EVALUATION)
+    assert "| generated | 111 | 0.250 | 0.500 [0.404, 0.596] |" in text
+    assert "| untrained generator | 900 | 0.250 | 0.080 [" in text
+    assert "| training photographs | 5 |" in text
+    assert "0.900 [" in text
+    assert "1,234" in text
+    assert "0.990 [" in text
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "pretrained").iterdir() if p.is_dir()))
+def test_the_map_shows_what_was_measured_if_it_was(name):
+    at = AppTest.from_file(str(ROOT / "explorer" / "pages" / "map.py"), default_timeout=120)
+    at.query_params["bundle"] = name
+    at.run()
+    assert not at.exception
+    titles = [e.label for e in at.expander]
+    evaluation = open_bundle(ROOT / "pretrained" / name).evaluation
+    assert ("How good are the generated ones?" in titles) == (evaluation is not None)
+    if evaluation is not None:
+        assert any(quality(evaluation) == m.value for m in at.markdown)
