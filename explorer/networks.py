@@ -132,8 +132,8 @@ class GanConfig:
     the channels are twice the width.
     """
 
-    z_dim: int = 96
-    latent_dim: int = 96
+    z_dim: int = 160
+    latent_dim: int = 160
     width: int = 512
     blocks: int = 4
     network: str = "mlp"

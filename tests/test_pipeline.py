@@ -1,13 +1,15 @@
 """The whole pipeline on real digits, from images to a bundle that opens."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from explorer.bundle import open_bundle
 from training.bundle import BundleOptions, run_bundle
-from training.pipeline import PipelineOptions, run_pipeline
+from training.pipeline import PipelineOptions, run_pipeline, stages
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +82,30 @@ def test_a_run_that_was_moved_can_still_be_bundled(bundle, options, folder):
     finally:
         moved.rename(options.runs / "digits" / "latent_gan")
     np.testing.assert_array_equal(open_bundle(again).snapshot_latents, open_bundle(bundle).snapshot_latents)
+
+
+def test_an_image_phase_can_be_asked_for_and_its_decoder_ships(options, bundle, folder):
+    asked = replace(options, image_phase_images=320, out=folder / "with-image-phase")
+    plain, phased = open_bundle(bundle), open_bundle(run_pipeline(asked))
+    assert set(phased.manifest["training"]) == {"autoencoder", "latent_gan", "image_phase"}
+    assert "image_phase" not in plain.manifest["training"]
+    assert phased.curves["image_phase"]
+    before, after = (b.load_autoencoder().state_dict() for b in (plain, phased))
+    changed = {k.split(".")[0] for k in before if not torch.equal(before[k], after[k])}
+    assert changed == {"decoder"}
+    np.testing.assert_array_equal(plain.real_codes, phased.real_codes)
+    assert "**Decoder**" in phased.card
+    assert "**Decoder**" not in plain.card
+
+
+def test_the_stages_follow_the_preset(options):
+    todo = stages(options)
+    assert todo.image_phase is None  # digits have none
+    assert todo.bundle.image_phase is None
+    assert todo.evaluate is None  # and no judge
+    dogs = stages(PipelineOptions(preset="imagewoof64", image_phase_images=99))
+    assert dogs.image_phase is not None
+    assert dogs.image_phase.images == 99
+    assert dogs.bundle.image_phase == dogs.image_phase.out
+    assert dogs.evaluate is not None
+    assert dogs.evaluate.bundle == dogs.bundle.out

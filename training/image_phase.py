@@ -44,7 +44,7 @@ class ImagePhaseOptions(RunOptions):
     """codes: the latent GAN itself; image: this."""
     latent_gan: Path = Path("runs/latent_gan")
     """Folder of the finished latent GAN."""
-    images: int = 100_000
+    images: int = 48_000
     """Training length, in crops shown to the discriminator."""
     batch: int = 32
     """Crops a step, and as many decoded pictures."""

@@ -45,11 +45,11 @@ class LatentGanOptions(RunOptions):
     """codes: this; image: the decoder goes on against an image discriminator (training/image_phase.py)."""
     autoencoder: Path = Path("runs/autoencoder")
     """Folder of the finished autoencoder run."""
-    z_dim: int = 96
+    z_dim: int = 160
     """Numbers drawn from the standard normal prior."""
-    latent_dim: int = 96
+    latent_dim: int = 160
     """Leading principal components of the codes that the GAN models; the code's size keeps them all. Fewer
-    are learnt sooner; what they leave out, the image phase teaches the decoder to invent."""
+    are learnt sooner, and what they leave out blurs the pictures."""
     emphasis: float = 0.5
     """What the discriminator looks at: it sees each whitened component times its standard deviation to
     this power. 0 weighs all components alike, 1 as in the code itself."""
@@ -75,7 +75,7 @@ class LatentGanOptions(RunOptions):
     and learns less by heart."""
     copies: int = 16
     """Shifted and mirrored copies of every training image to encode."""
-    images: int = 4_500_000
+    images: int = 6_000_000
     """Training length, in codes shown to the discriminator."""
     batch: int = 256
     """Codes a step."""
