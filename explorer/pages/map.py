@@ -183,8 +183,8 @@ with controls:
     moment = pick_snapshot(bundle)
     generate_controls(bundle)
     show_faithfulness(bundle)
-    show_quality(bundle)
 new_samples: NewSamples | None = st.session_state.get("new_samples")
 with chart:
     draw_map(bundle, colour, new_samples, moment)
+show_quality(bundle)
 show_selection(bundle, new_samples, found)
