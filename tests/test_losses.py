@@ -7,7 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.losses import discriminator_loss, generator_loss, gradient_penalty, reconstruction
+from training.losses import (
+    discriminator_loss,
+    discriminator_objective,
+    generator_loss,
+    gradient_penalty,
+    reconstruction,
+)
 
 scores = st.floats(-20, 20)
 
@@ -60,6 +66,45 @@ def test_the_penalty_of_a_quadratic_critic_and_its_gradient_are_as_derived():
     penalty.backward()
     assert a.grad is not None
     assert a.grad.item() == pytest.approx(8 * 0.7 * mean)
+
+
+@pytest.mark.parametrize(("step", "penalties"), [(0, 1), (1, 0), (3, 0), (4, 1)])
+@pytest.mark.parametrize("kind", ["relativistic", "non-saturating"])
+def test_the_objective_of_a_linear_critic_in_closed_form(step, penalties, kind):
+    """R1 and R2 are both |w|^2; every fourth step they count four times, over two, times gamma."""
+    w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
+    real, fake = (torch.randn(6, 3, dtype=torch.float64) for _ in range(2))
+    loss, report = discriminator_objective(
+        lambda x: x @ w, real, fake, kind=kind, gamma=0.3, every=4, step=step
+    )
+    adversarial = discriminator_loss(real @ w, fake @ w, kind)
+    square = w.detach().square().sum()
+    assert loss.item() == pytest.approx((adversarial + penalties * 4 * 0.3 * square).item())
+    assert ("r1" in report) == bool(penalties)
+    if penalties:
+        assert report["r1"].item() == report["r2"].item() == pytest.approx(4 * square.item())
+    loss.backward()
+    assert w.grad is not None
+
+
+def test_scores_of_patches_are_penalised_as_their_mean():
+    w = torch.tensor([[2.0, 0.0], [0.0, 4.0]], dtype=torch.float64)
+    real, fake = (torch.randn(5, 2, dtype=torch.float64) for _ in range(2))
+    _, report = discriminator_objective(
+        lambda x: (x @ w).view(5, 1, 1, 2), real, fake, kind="relativistic", gamma=1.0, every=1, step=0
+    )
+    assert report["r1"].item() == pytest.approx(1 + 4)  # the mean's gradient is (1, 2)
+
+
+def test_no_gradient_reaches_the_generator_through_the_discriminators_objective():
+    fake = torch.randn(4, 2, requires_grad=True)
+    weight = torch.ones(2, requires_grad=True)
+    loss, _ = discriminator_objective(
+        lambda x: x @ weight, torch.randn(4, 2), fake, kind="relativistic", gamma=1.0, every=1, step=0
+    )
+    loss.backward()
+    assert fake.grad is None
+    assert weight.grad is not None
 
 
 def test_an_exact_reconstruction_costs_nothing():

@@ -145,16 +145,15 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
             mixed = torch.cat([codes[:whole], cut(codes[whole:kept]), generated_codes(z)])
             fake = decoder(mixed).float()
 
-        penalised = index % options.penalty_every == 0
-        real_in, fake_in = real.requires_grad_(penalised), fake.detach().requires_grad_(penalised)
-        scores_real, scores_fake = score(real_in), score(fake_in)
-        loss_d = losses.discriminator_loss(scores_real, scores_fake)
-        report = {"loss_d": loss_d, "score_gap": (scores_real - scores_fake).mean()}
-        if penalised:
-            r1 = losses.gradient_penalty(scores_real.mean((1, 2, 3)), real_in)
-            r2 = losses.gradient_penalty(scores_fake.mean((1, 2, 3)), fake_in)
-            loss_d = loss_d + options.penalty_every * options.gamma / 2 * (r1 + r2)
-            report |= {"r1": r1 * options.penalty_every, "r2": r2 * options.penalty_every}
+        loss_d, report = losses.discriminator_objective(
+            score,
+            real,
+            fake,
+            kind="relativistic",
+            gamma=options.gamma,
+            every=options.penalty_every,
+            step=index,
+        )
         optimisers["discriminator"].zero_grad(set_to_none=True)
         loss_d.backward()
         optimisers["discriminator"].step()

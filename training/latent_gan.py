@@ -257,37 +257,28 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
         with autocast(device, options.precision):
             fake = generator(z).float() * emphasis
 
-        penalised = index % options.penalty_every == 0
         level = torch.rand(options.batch, 1, device=device).square()
         strength = options.diffusion * level * white * emphasis
         # One strength for the two codes of a pair, and one noise for both looks at a generated code.
         real = real + strength * torch.randn_like(real)
         fake = fake + strength * torch.randn_like(fake)
-        real_in = real.detach().requires_grad_(penalised)
-        fake_in = fake.detach().requires_grad_(penalised)
-        with autocast(device, options.precision):
-            scores_real, scores_fake = (
-                discriminator(real_in, level).float(),
-                discriminator(fake_in, level).float(),
-            )
-        loss_d = losses.discriminator_loss(scores_real, scores_fake, options.loss)
-        report = {"loss_d": loss_d, "score_gap": (scores_real - scores_fake).mean()}
-        if penalised:
-            r1 = losses.gradient_penalty(scores_real, real_in)
-            r2 = losses.gradient_penalty(scores_fake, fake_in)
-            loss_d = loss_d + options.penalty_every * options.gamma / 2 * (r1 + r2)
-            # The log averages over all steps, penalised or not.
-            report |= {"r1": r1 * options.penalty_every, "r2": r2 * options.penalty_every}
+
+        def score(latents: Tensor) -> Tensor:
+            with autocast(device, options.precision):
+                return discriminator(latents, level).float()
+
+        loss_d, report = losses.discriminator_objective(
+            score, real, fake, kind=options.loss, gamma=options.gamma, every=options.penalty_every, step=index
+        )
         optimisers["d"].zero_grad(set_to_none=True)
         loss_d.backward()
         optimisers["d"].step()
 
         # The same fakes serve the generator: one forward pass less, and the discriminator is newer.
         discriminator.requires_grad_(False)
-        with autocast(device, options.precision):
-            scores_fake = discriminator(fake, level).float()
-            with torch.no_grad():
-                scores_real = discriminator(real, level).float()
+        scores_fake = score(fake)
+        with torch.no_grad():
+            scores_real = score(real)
         loss_g = losses.generator_loss(scores_real, scores_fake, options.loss)
         optimisers["g"].zero_grad(set_to_none=True)
         loss_g.backward()

@@ -1,5 +1,7 @@
 """Losses: reconstruction for the autoencoder; relativistic, non-saturating and R1/R2 for the GAN."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -40,6 +42,38 @@ def generator_loss(real: Tensor, fake: Tensor, kind: str = "relativistic") -> Te
     if kind == "relativistic":
         return F.softplus(real - fake).mean()
     return F.softplus(-fake).mean()
+
+
+def discriminator_objective(
+    score: Callable[[Tensor], Tensor],
+    real: Tensor,
+    fake: Tensor,
+    *,
+    kind: str,
+    gamma: float,
+    every: int,
+    step: int,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the discriminator minimises at a step, and what to log of it.
+
+    Its loss, and at every ``every``-th step ``gamma / 2 * (R1 + R2)``, which then counts ``every`` times
+    (lazy regularisation, arXiv 1912.04958). score: float (n, ...) inputs to scores float (n,) or (n, ...);
+    of several scores an input has, as of patches, the penalty is on the mean.
+    """
+    penalised = step % every == 0
+    real, fake = (x.detach().requires_grad_(penalised) for x in (real, fake))
+    of_real, of_fake = score(real), score(fake)
+    loss = discriminator_loss(of_real, of_fake, kind)
+    report = {"loss_d": loss, "score_gap": (of_real - of_fake).mean()}
+    if penalised:
+        r1, r2 = (
+            gradient_penalty(scores if scores.ndim == 1 else scores.flatten(1).mean(1), inputs)
+            for scores, inputs in ((of_real, real), (of_fake, fake))
+        )
+        loss = loss + every * gamma / 2 * (r1 + r2)
+        # The log averages over all steps, penalised or not.
+        report |= {"r1": r1 * every, "r2": r2 * every}
+    return loss, report
 
 
 def gradient_penalty(scores: Tensor, inputs: Tensor) -> Tensor:
