@@ -18,6 +18,7 @@ from training.evaluate import (
     breed_entropy,
     distances,
     evaluate,
+    open_evaluated,
     recognisability,
     run_evaluate,
     scramble_phases,
@@ -163,8 +164,8 @@ def test_held_out_images_take_no_part(evaluated, tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "CachedJudge", Recorder)
     options = EvaluateOptions(bundle=evaluated, cache=evaluated.parent / "cache", device="cpu")
-    evaluate(options)
-    _, dataset = module._open(options)
+    bundle, dataset = open_evaluated(options)
+    evaluate(bundle, dataset, options)
     held_out = dataset.centers(dataset.indices("held_out")).numpy()
     shown = {p.tobytes() for pictures in asked for p in pictures}
     seen = {p.tobytes() for p in dataset.centers(dataset.indices("train")).numpy()}
@@ -183,7 +184,7 @@ def test_photographs_of_another_source_are_refused(evaluated, tmp_path):
         bundle=evaluated, source=f"folder:{tmp_path / 'photos'}", cache=tmp_path / "cache"
     )
     with pytest.raises(UserError):
-        evaluate(options)
+        open_evaluated(options)
 
 
 def test_a_missing_bundle_is_one_sentence(tmp_path):

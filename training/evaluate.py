@@ -36,6 +36,7 @@ from training.loop import package_versions, write_atomically
 from training.memorisation import memorisation_test, nearest_pairs
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
+REPLAY_NOISE = 0.1  # standard deviation, on whitened latents, by which a replay misses its training code
 THRESHOLD_PERCENTILE = 5.0  # of training crops' dog probability: below it, a picture counts as no dog
 
 
@@ -163,7 +164,7 @@ def structure(replays: np.ndarray, noise: np.ndarray, samples: np.ndarray, seed:
     return {k: {"k": int(classifier.predict(v).sum()), "n": len(v)} for k, v in tested.items()}
 
 
-def _open(options: EvaluateOptions) -> tuple[Bundle, Dataset]:
+def open_evaluated(options: EvaluateOptions) -> tuple[Bundle, Dataset]:
     """The bundle and its photographs, checked to be those it was made from."""
     try:
         bundle = open_bundle(options.bundle)
@@ -181,9 +182,8 @@ def _open(options: EvaluateOptions) -> tuple[Bundle, Dataset]:
     return bundle, dataset
 
 
-def evaluate(options: EvaluateOptions) -> dict[str, Any]:
+def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict[str, Any]:
     """Compute everything; returns what evaluation.json holds."""
-    bundle, dataset = _open(options)
     device = resolve_device(options.device)
     ask = CachedJudge(options.cache, device)
     model = bundle.load_autoencoder()
@@ -266,7 +266,7 @@ def _memorised_latents(
         return bundle.standardisation.to_latents(torch.from_numpy(codes.astype(np.float32))).numpy()
 
     known = [latents(bundle.real_codes[train])]
-    replayed = known[0][subset] + 0.1 * rng.normal(size=(n, known[0].shape[1])).astype(np.float32)
+    replayed = known[0][subset] + REPLAY_NOISE * rng.normal(size=(n, known[0].shape[1])).astype(np.float32)
     if dataset.options.mirror:
         mirrored = dataset.centers(train).flip(2).numpy()
         known.append(latents(encode(bundle.load_autoencoder(), mirrored)))
@@ -281,7 +281,7 @@ def _replays(bundle: Bundle, rows: np.ndarray, model: Any, rng: np.random.Genera
     standard = bundle.standardisation
     latents = standard.to_latents(torch.from_numpy(bundle.real_codes[rows].astype(np.float32)))
     noise = torch.from_numpy(rng.normal(size=latents.shape).astype(np.float32))
-    return decode(model, standard.to_codes(latents + 0.1 * noise).numpy())
+    return decode(model, standard.to_codes(latents + REPLAY_NOISE * noise).numpy())
 
 
 def table(evaluation: dict[str, Any]) -> str:
@@ -354,14 +354,13 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     if options.dry_run:
         print_dry_run(options)
         return options.bundle
-    evaluation = evaluate(options)
-    print(table(evaluation))
-    bundle, dataset = _open(options)
+    bundle, dataset = open_evaluated(options)
+    evaluation = evaluate(bundle, dataset, options)
+    tables = table(evaluation)
+    print(tables)
     try:
         update_bundle(
-            options.bundle,
-            evaluation=evaluation,
-            card=card.model_card(bundle.manifest, dataset, table(evaluation)),
+            options.bundle, evaluation=evaluation, card=card.model_card(bundle.manifest, dataset, tables)
         )
     except BundleError as error:
         raise UserError(str(error)) from None

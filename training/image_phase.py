@@ -30,7 +30,7 @@ from training import latent_gan, losses, metrics
 from training.autoencoder import load_run as load_autoencoder_run
 from training.autoencoder import load_weights, save_weights
 from training.cli import UserError, print_dry_run
-from training.codes import weights_digest
+from training.codes import encode, weights_digest
 from training.data.dataset import augment, center_crop, open_dataset
 from training.device import autocast, resolve_device
 from training.loop import RunOptions, average, batch_indices, open_run, read_json, train, write_json
@@ -184,7 +184,7 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
     @torch.inference_mode()
     def measure(network: torch.nn.Module) -> dict[str, float]:
         """Fidelity on seen validation images, whole and cut, and sharpness as a ratio to the originals'."""
-        codes = torch.cat([codec.encoder(to_unit_range(part.to(device))) for part in probe.split(256)])
+        codes = encode(codec, probe, device).view(-1, *shape).to(device)
         z = latent_gan.fixed_z(gan_options, len(probe), purpose=1).to(device)
         decoded = {
             "whole": pictures(network, codes), "cut": pictures(network, cut(codes)),

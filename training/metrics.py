@@ -97,6 +97,11 @@ def kernel_distance(
     return float(mean), float(deviation)
 
 
+def _radii(points: np.ndarray, k: int) -> np.ndarray:
+    """Distance float (n,) from each point (n, d) to its k-th neighbour among the others."""
+    return NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, k]
+
+
 def manifold_measures(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
     """Precision, recall (arXiv 1904.06991), density and coverage (arXiv 2002.09797), on k-neighbour balls.
 
@@ -104,15 +109,11 @@ def manifold_measures(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[st
     equal n. precision: share of fake points inside some real point's ball. recall: the reverse. density:
     in how many real balls a fake point lies, over k. coverage: share of real balls that hold a fake point.
     """
-    radii = {
-        name: NearestNeighbors(n_neighbors=k + 1).fit(points).kneighbors(points)[0][:, k]
-        for name, points in (("real", real), ("fake", fake))
-    }
     distance = pairwise_distances(real, fake)  # (n, m)
-    in_real = distance <= radii["real"][:, None]
+    in_real = distance <= _radii(real, k)[:, None]
     return {
         "precision": float(in_real.any(0).mean()),
-        "recall": float((distance <= radii["fake"][None]).any(1).mean()),
+        "recall": float((distance <= _radii(fake, k)[None]).any(1).mean()),
         "density": float(in_real.sum(0).mean() / k),
         "coverage": float(in_real.any(1).mean()),
     }
@@ -120,9 +121,8 @@ def manifold_measures(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[st
 
 def coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> float:
     """Coverage alone, see ``manifold_measures``, without the matrix of all distances."""
-    radii = NearestNeighbors(n_neighbors=k + 1).fit(real).kneighbors(real)[0][:, k]
     to_fake = NearestNeighbors(n_neighbors=1).fit(fake).kneighbors(real)[0][:, 0]
-    return float((to_fake <= radii).mean())
+    return float((to_fake <= _radii(real, k)).mean())
 
 
 def dead_dimensions(codes: np.ndarray, reference: np.ndarray, share: float = 0.1) -> float:
