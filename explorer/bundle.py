@@ -26,7 +26,7 @@ from explorer.networks import Autoencoder, AutoencoderConfig, GanConfig, Generat
 from explorer.projection import map_features, place
 
 FORMAT = "dual-space-bundle"
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "val", "held_out")
 MANIFEST = "bundle.json"
 CARD = "README.md"
@@ -56,7 +56,7 @@ class Bundle:
 
     manifest: the whole of bundle.json. classes: names. held_out: those of them held out.
     labels: int64 (n,). splits: str (n,), one of SPLITS. names: file names relative to the source.
-    real_codes: float16 (n, code_dim).
+    real_codes: float32 (n, code_dim), of 8 bits each where they are stored.
     generated_z: float16 (m, z_dim); generated_latents: float16 (m, latent_dim), the generator's output.
     snapshot_z: float16 (r, z_dim); snapshot_latents: float16 (s, r, latent_dim);
     snapshot_images: int64 (s,), training images seen at each snapshot.
@@ -291,6 +291,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         path / "latents.safetensors",
         {
             "real_codes": (n, autoencoder.code_dim),
+            "real_codes_scale": (autoencoder.code_dim,),
             "real_labels": (n,),
             "real_splits": (n,),
             "generated_z": (m, gan.z_dim),
@@ -353,7 +354,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         labels=labels,
         splits=np.array(SPLITS)[splits],
         names=names,
-        real_codes=latents["real_codes"],
+        real_codes=latents["real_codes"] * latents["real_codes_scale"],
         generated_z=latents["generated_z"],
         generated_latents=latents["generated_latents"],
         snapshot_z=latents["snapshot_z"],
@@ -382,6 +383,18 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     return bundle
 
 
+def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """8-bit codes int8 (n, d) and their scales float32 (d,): float ``codes`` (n, d) to half a scale.
+
+    Symmetric, by each number's largest magnitude (absmax). What it rounds away is far below the noise that
+    decoders are trained with. A number that is not finite makes its scale so.
+    """
+    codes = np.asarray(codes, np.float32)
+    scale = np.maximum(np.abs(codes).max(0), 1e-12) / 127
+    with np.errstate(invalid="ignore"):
+        return np.round(codes / scale).astype(np.int8), scale
+
+
 def _halves(model: torch.nn.Module) -> dict[str, tuple[np.ndarray, type]]:
     return {k: (v.detach().cpu().numpy(), np.float16) for k, v in model.state_dict().items()}
 
@@ -403,16 +416,21 @@ def write_bundle(
     """Write a bundle into ``path`` and open it again to check it.
 
     It is written beside ``path`` first and takes its place only when it is whole, so a failure leaves
-    the bundle that stood there before untouched. Weights and codes become float16.
+    the bundle that stood there before untouched. Weights and latents become float16, codes 8 bits.
     latents: 'real_codes', 'real_labels', 'real_splits' (indices into SPLITS), 'generated_z',
     'generated_latents', 'snapshot_z', 'snapshot_latents', 'snapshot_images'; see ``Bundle`` for shapes.
     Raises BundleError when the disk is full or what was written cannot be opened.
     """
     with _replacing(path) as temporary:
-        halves = {"real_codes", "generated_z", "generated_latents", "snapshot_z", "snapshot_latents"}
-        integers = {"real_labels": np.int16, "real_splits": np.uint8, "snapshot_images": np.int64}
+        real_codes, scale = quantise(latents["real_codes"])
+        latents = {**latents, "real_codes": real_codes, "real_codes_scale": scale}
+        halves = {"generated_z", "generated_latents", "snapshot_z", "snapshot_latents"}
+        others = {
+            "real_codes": np.int8, "real_codes_scale": np.float32,
+            "real_labels": np.int16, "real_splits": np.uint8, "snapshot_images": np.int64,
+        }  # fmt: skip
         files: dict[str, dict[str, tuple[np.ndarray, type]]] = {
-            "latents": {k: (v, np.float16 if k in halves else integers[k]) for k, v in latents.items()},
+            "latents": {k: (v, np.float16 if k in halves else others[k]) for k, v in latents.items()},
             "map": {k: (v, np.float32) for k, v in positions.items()},
             "judge": {k: (v, np.int16 if k.endswith("top1") else np.float16) for k, v in judge.items()},
             "standardisation": {

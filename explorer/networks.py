@@ -213,11 +213,9 @@ def _conv_generator(config: GanConfig) -> nn.Sequential:
 def _conv_discriminator(config: GanConfig) -> nn.Sequential:
     (channels, side, _), width = config.code_shape, config.width
     return nn.Sequential(
-        nn.Sequential(
-            FixedBasis(config.latent_dim, math.prod(config.code_shape)),
-            nn.Unflatten(1, config.code_shape),
-            nn.Conv2d(channels, width, 3, padding=1),
-        ),
+        FixedBasis(config.latent_dim, math.prod(config.code_shape)),
+        nn.Unflatten(1, config.code_shape),
+        nn.Conv2d(channels, width, 3, padding=1),
         *_residual(width, config.blocks),
         nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
         *_residual(2 * width, config.blocks),
@@ -252,7 +250,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Latents float (n, latent_dim), the level of noise on them (n, 1) -> critic scores (n,), unbounded."""
+    """Latents float (n, latent_dim) -> critic scores (n,), unbounded."""
 
     def __init__(self, config: GanConfig) -> None:
         super().__init__()
@@ -260,14 +258,10 @@ class Discriminator(nn.Module):
             self.layers = _conv_discriminator(config)
         else:
             self.layers = _mlp(config.latent_dim, 1, config, normalise=False)
-        self.level = nn.Linear(1, config.width, bias=False)
 
-    def forward(self, latents: Tensor, level: Tensor | None = None) -> Tensor:
-        """Score a batch; no level means no noise."""
-        h = self.layers[0](latents)
-        if level is not None:
-            h = h + self.level(level).view(*h.shape[:2], *[1] * (h.ndim - 2))
-        return self.layers[1:](h).squeeze(-1)
+    def forward(self, latents: Tensor) -> Tensor:
+        """Score a batch."""
+        return self.layers(latents).squeeze(-1)
 
 
 def parameter_count(module: nn.Module) -> int:

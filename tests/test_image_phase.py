@@ -35,7 +35,7 @@ def test_a_convolutional_gan_trains_and_its_generator_can_be_loaded(folder):
     """Over the same codes; the fixed bases come back with the weights."""
     run = make(
         latent_gan.LatentGanOptions, TINY_GAN, autoencoder=folder / "ae", out=folder / "conv",
-        network="conv", width=4, blocks=1, diffusion=0.5,
+        network="conv", width=4, blocks=1,
     )  # fmt: skip
     latent_gan.run_latent_gan(run)
     generator, standard, _ = latent_gan.load_run(folder / "conv")

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from training.loop import (
     read_metrics,
     seed_step,
     train,
+    training_slices,
     write_atomically,
     write_json,
 )
@@ -65,13 +66,18 @@ class Job:
         self.optimiser.step()
         return {"loss": loss, **({"rare": loss * 0 + 3} if index % 2 == 0 else {})}
 
-    def run(self) -> "Job":
+    def slices(self, seconds: float) -> Iterator[float]:
         open_run(self.options, CPU)
-        train(
+        return training_slices(
             self.options, {"model": self.model, "optimiser": self.optimiser}, self.step,
             steps=self.steps, batch=6, device=CPU,
             evaluate=lambda done: {"draw": torch.rand(1).item()}, evaluate_at=lambda done: done % 10 == 0,
+            slice_seconds=seconds,
         )  # fmt: skip
+
+    def run(self) -> "Job":
+        for _ in self.slices(float("inf")):
+            pass
         return self
 
     @property
@@ -208,6 +214,43 @@ def test_after_a_crash_the_lines_beyond_the_checkpoint_are_dropped_and_written_a
 
 def test_logged_losses_are_means_over_the_steps_that_reported_them(whole):
     assert [line["rare"] for line in whole.metrics if "rare" in line] == [3, 3, 3, 3, 3]
+
+
+def test_runs_that_take_turns_are_the_runs_that_they_are_alone(options, whole):
+    """Each does a step and stops; the other's steps in between change nothing."""
+    other = Job(replace(options, out=options.out / "other", seed=5), steps=9)
+    job = Job(options)
+    order = []
+    turns = [(job, job.slices(0.0)), (other, other.slices(0.0))]
+    while turns:
+        for turn in list(turns):
+            if next(turn[1], None) is None:
+                turns.remove(turn)
+            elif turn[0].did:
+                order.append((turn[0] is job, turn[0].did[-1]))
+    assert order[:4] == [(True, 0), (False, 0), (True, 1), (False, 1)]
+    assert torch.equal(job.weights, whole.weights)
+    assert job.metrics == whole.metrics
+    assert other.did == list(range(9))
+
+
+def test_a_slice_lasts_as_long_as_asked_and_its_work_is_saved(options):
+    job = Job(options, hook=lambda _: time.sleep(0.01))
+    slices = job.slices(0.035)
+    seconds = next(slices)
+    assert seconds >= 0.035
+    steps = len(job.did)
+    assert 1 <= steps <= 4
+    slices.close()  # as when the process dies between two slices
+    again = Job(options).run()
+    assert again.did == list(range(steps, 20))
+
+
+def test_between_slices_ctrl_c_is_the_callers(options):
+    before = signal.getsignal(signal.SIGINT)
+    slices = Job(options).slices(0.0)
+    next(slices)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_finished_run_does_no_step_more(options):

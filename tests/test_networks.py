@@ -130,17 +130,6 @@ def test_a_convolutional_discriminator_sees_the_code_that_its_basis_makes():
     assert abs(scores[0] - scores[2]) > 1e-3
 
 
-@pytest.mark.parametrize("network", ["mlp", "conv"])
-def test_the_level_of_noise_counts_and_none_means_zero(network):
-    discriminator = randomised(Discriminator(GanConfig(4, 4, 4, 1, network, (1, 4, 4))))
-    for buffer in discriminator.buffers():
-        torch.nn.init.normal_(buffer)
-    latents = torch.randn(5, 4)
-    zero = torch.zeros(5, 1)
-    assert torch.equal(discriminator(latents), discriminator(latents, zero))
-    assert not torch.equal(discriminator(latents), discriminator(latents, zero + 0.5))
-
-
 @pytest.mark.parametrize("change", [{"network": "attention"}, {"network": "conv", "code_shape": (8, 5, 5)}])
 def test_a_gan_that_cannot_be_built_is_refused(change):
     with pytest.raises(ValueError, match=r"unknown network|must be even"):

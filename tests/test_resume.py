@@ -108,7 +108,11 @@ def test_a_finished_run_holds_weights_metrics_and_what_made_them(finished, modul
     )
     assert read_json(out / "options.json")["options"]["seed"] == 3
     lines = read_metrics(out / "metrics.jsonl")
-    keys = {"training.autoencoder": "val_psnr", "training.latent_gan": "frechet", IMAGE_PHASE: "psnr_cut"}
+    keys = {
+        "training.autoencoder": "val_psnr",
+        "training.latent_gan": "latent_frechet",
+        IMAGE_PHASE: "psnr_cut",
+    }
     key = keys[module]
     assert lines[-1]["step"] == 20
     assert key in lines[-1]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT, TINY_AUTOENCODER, file_names, one_sentence, run_script
+from training.adversarial import snapshot_path
 from training.autoencoder import AutoencoderOptions, load_run, options_from_json
 from training.cli import UserError, options_json, preset_options
-from training.latent_gan import LatentGanOptions, snapshot_path
+from training.latent_gan import LatentGanOptions
 from training.presets import PRESETS
 
 

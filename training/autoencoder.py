@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 class AutoencoderOptions(DataOptions, RunOptions):
     """Options of ``python -m training.autoencoder``."""
 
-    code_channels: int = 8
+    code_channels: int = 16
     """Channels of the code."""
     code_size: int = 8
     """Side of the code; the code holds code_channels * code_size^2 numbers."""
-    widths: tuple[int, ...] = (48, 96, 160)
+    widths: tuple[int, ...] = (64, 128, 192)
     """Channels at image_size/2, /4, ... down to code_size."""
     encoder_blocks: tuple[int, ...] = (0, 1, 1)
     """Residual blocks of the encoder at each of these resolutions."""
@@ -52,11 +52,11 @@ class AutoencoderOptions(DataOptions, RunOptions):
     """Weight of the mean absolute error."""
     ssim: float = 0.2
     """Weight of 1 - SSIM."""
-    code_noise: float = 0.3
+    code_noise: float = 0.1
     """Standard deviation of Gaussian noise on the code, which makes the decoder smooth."""
     code_penalty: float = 0.005
     """Weight of the code's mean square: with the noise, a Gaussian code of constant variance."""
-    images: int = 150_000
+    images: int = 120_000
     """Training length, in images."""
     batch: int = 64
     """Images a step."""

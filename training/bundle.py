@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from explorer.bundle import SPLITS, Bundle, BundleError, write_bundle
+from explorer.bundle import SPLITS, Bundle, BundleError, quantise, write_bundle
 from explorer.latent import nearest
 from explorer.projection import NEIGHBOURS, map_features, place, weighted_position
 from training import autoencoder, card, codec_table, image_phase, latent_gan
+from training.adversarial import fixed_z, sample, snapshot_path
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.codes import encode
 from training.data.dataset import Dataset, open_dataset
@@ -71,25 +72,25 @@ def run_bundle(options: BundleOptions) -> Path:
         image_phase.load_run(options.image_phase, model, generator)
         stages["image_phase"] = options.image_phase
     dataset = open_dataset(ae_options)
-    # What ships is float16: compute everything from the weights that the app will have.
+    # What ships is float16, and 8 bits of codes: compute everything from what the app will have.
     model.half().float()
     generator.half().float()
 
     everything = np.arange(len(dataset.store.labels))
     pictures = dataset.centers(everything)
-    real_codes = encode(model.to(device), pictures, device).half().numpy()
+    codes, scale = quantise(encode(model.to(device), pictures, device).numpy())
+    real = codes * scale
     model.cpu()
     draw = torch.Generator().manual_seed(options.seed + 77)
     z = torch.randn(options.generated, gan_options.z_dim, generator=draw).half()
-    generated = latent_gan.sample(generator, z.float()).half()
+    generated = sample(generator, z.float()).half()
     snapshot_images, snapshots = _read_snapshots(gan_options)
-    snapshot_z = latent_gan.fixed_z(gan_options, gan_options.snapshot_samples, purpose=2).half()
+    snapshot_z = fixed_z(gan_options, gan_options.snapshot_samples, purpose=2).half()
 
     def codes_of(latents: np.ndarray) -> np.ndarray:
         flat = torch.from_numpy(latents.reshape(-1, gan_options.latent_dim).astype(np.float32))
         return standard.to_codes(flat).numpy()
 
-    real = real_codes.astype(np.float32)
     features = map_features(real, standard)
     position, placement = _fit_map(real, features, options)
 
@@ -104,9 +105,9 @@ def run_bundle(options: BundleOptions) -> Path:
     }
     measured = codec_table.measure(model, dataset, judged=options.judge)
     judged, verdicts = _judge(model, dataset, pictures.numpy(), real, codes_of(generated.numpy()), options)
-    codes = load_file(latent_gan.codes_path(gan_options))
-    monitor = latent_gan.CodeMonitor(codes, standard, gan_options.seed)
-    z_evaluation = latent_gan.fixed_z(gan_options, monitor.n, purpose=1)
+    training_codes = load_file(latent_gan.codes_path(gan_options))
+    monitor = latent_gan.CodeMonitor(training_codes, standard, gan_options.seed)
+    z_evaluation = fixed_z(gan_options, monitor.n, purpose=1)
     gaussian = torch.randn(monitor.n, gan_options.latent_dim, generator=draw)
     manifest: dict[str, Any] = {
         "name": options.out.name,
@@ -136,7 +137,7 @@ def run_bundle(options: BundleOptions) -> Path:
         },
         "metrics": {
             "codec": measured,
-            "latent_gan": monitor(latent_gan.sample(generator, z_evaluation)),
+            "latent_gan": monitor(sample(generator, z_evaluation)),
             "gaussian": monitor(gaussian),
             "map": placement,
         },
@@ -150,7 +151,7 @@ def run_bundle(options: BundleOptions) -> Path:
             generator=generator,
             standardisation=standard,
             latents={
-                "real_codes": real_codes,
+                "real_codes": real,
                 "real_labels": dataset.store.labels,
                 "real_splits": np.array([SPLITS.index(s) for s in dataset.splits]),
                 "generated_z": z.numpy(),
@@ -183,7 +184,7 @@ def _read_snapshots(options: latent_gan.LatentGanOptions) -> tuple[np.ndarray, n
     from safetensors.numpy import load_file
 
     images = np.array([step * options.batch for step in options.snapshot_steps], np.int64)
-    paths = [latent_gan.snapshot_path(options.out, int(i)) for i in images]
+    paths = [snapshot_path(options.out, int(i)) for i in images]
     missing = [p for p in paths if not p.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is missing; train the GAN again")

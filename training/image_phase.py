@@ -27,6 +27,7 @@ from explorer.networks import (
     to_unit_range,
 )
 from training import latent_gan, losses, metrics
+from training.adversarial import decayed, fixed_z, overfit
 from training.autoencoder import load_run as load_autoencoder_run
 from training.autoencoder import load_weights, save_weights
 from training.cli import UserError, print_dry_run
@@ -128,7 +129,7 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
         return losses.reconstruction(output, target, l2=o.l2, l1=o.l1, ssim=o.ssim)
 
     def step(index: int) -> dict[str, Tensor]:
-        rate = options.lr * latent_gan.decayed(index, options.steps, 0.5)
+        rate = options.lr * decayed(index, options.steps, 0.5)
         for optimiser in optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate
@@ -185,7 +186,7 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
     def measure(network: torch.nn.Module) -> dict[str, float]:
         """Fidelity on seen validation images, whole and cut, and sharpness as a ratio to the originals'."""
         codes = encode(codec, probe, device).view(-1, *shape).to(device)
-        z = latent_gan.fixed_z(gan_options, len(probe), purpose=1).to(device)
+        z = fixed_z(gan_options, len(probe), purpose=1).to(device)
         decoded = {
             "whole": pictures(network, codes), "cut": pictures(network, cut(codes)),
             "generated": pictures(network, generated_codes(z)),
@@ -201,16 +202,12 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
     @torch.inference_mode()
     def evaluate(_: int) -> dict[str, float]:
         seen = center_crop(images[torch.linspace(0, len(images) - 1, len(probe)).long()], size)
-        z = latent_gan.fixed_z(gan_options, len(probe), purpose=1).to(device)
+        z = fixed_z(gan_options, len(probe), purpose=1).to(device)
         with autocast(device, options.precision):
             codes = generated_codes(z)
             fake = torch.cat([ema(part).float() for part in codes.split(256)])
-        on_train, on_val, on_fake = (
-            score(x).mean().item() for x in (to_unit_range(seen), to_unit_range(probe.to(device)), fake)
-        )
-        # 0: validation crops look as real as training crops; 1: as false as generated pictures.
-        overfit = (on_train - on_val) / max(abs(on_train - on_fake), 1e-6)
-        return {**measure(ema), "d_overfit": overfit}
+        seen_fake = (to_unit_range(seen), to_unit_range(probe.to(device)), fake)
+        return {**measure(ema), "d_overfit": overfit(*(score(x) for x in seen_fake))}
 
     before = measure(codec.decoder)
     every = max(1, options.evaluate_every // options.batch)

@@ -5,48 +5,50 @@
 The source and the hold-out are those of the autoencoder. To resume, run the same command again.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from explorer.latent import Standardisation
 from explorer.networks import Discriminator, FixedBasis, GanConfig, Generator, parameter_count
-from training import losses, metrics
+from training import metrics
+from training.adversarial import (
+    AdversarialOptions,
+    AdversarialPair,
+    fixed_z,
+    overfit,
+    sample,
+    snapshot_path,
+)
 from training.autoencoder import load_run as load_autoencoder_run
 from training.autoencoder import load_weights, options_from_json, save_weights
 from training.cli import UserError, print_dry_run
 from training.codes import training_codes, weights_digest
 from training.data.dataset import open_dataset
-from training.device import autocast, resolve_device
+from training.device import resolve_device
 from training.loop import (
-    RunOptions,
-    average,
     batch_indices,
     open_run,
     read_json,
-    train,
+    training_slices,
     write_atomically,
     write_json,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class LatentGanOptions(RunOptions):
+class LatentGanOptions(AdversarialOptions):
     """Options of ``python -m training.latent_gan``."""
 
     phase: Literal["codes"] = "codes"
     """codes: this; image: the decoder goes on against an image discriminator (training/image_phase.py)."""
-    autoencoder: Path = Path("runs/autoencoder")
-    """Folder of the finished autoencoder run."""
-    z_dim: int = 160
-    """Numbers drawn from the standard normal prior."""
     latent_dim: int = 160
     """Leading principal components of the codes that the GAN models; the code's size keeps them all. Fewer
     are learnt sooner, and what they leave out blurs the pictures."""
@@ -60,54 +62,15 @@ class LatentGanOptions(RunOptions):
     """Width of both networks; channels at the code's resolution where they are convolutions."""
     blocks: int = 4
     """Residual blocks of both (at each of two resolutions where they are convolutions)."""
-    loss: str = "relativistic"
-    """relativistic or non-saturating."""
-    gamma: float = 0.15
-    """Weight of R1 + R2, over 2."""
-    penalty_every: int = 4
-    """Steps between gradient penalties; each then counts that many times."""
-    code_noise: float = 0.3
-    """Standard deviation of fresh Gaussian noise on each real code. Up to the noise that the decoder was
-    trained with, pictures hardly change, and the discriminator cannot learn the codes by heart."""
-    diffusion: float = 0.0
-    """Largest standard deviation of the noise that the discriminator finds on real and on generated codes
-    alike, told how strong it is (Diffusion-GAN, arXiv 2206.02262): it judges coarse and fine structure apart,
-    and learns less by heart."""
+    code_noise: float = 0.2
+    """Standard deviation of fresh Gaussian noise on each real code, so that the discriminator cannot learn
+    the codes by heart. About the noise that the decoder was trained with, pictures hardly change."""
     copies: int = 16
     """Shifted and mirrored copies of every training image to encode."""
-    images: int = 6_000_000
-    """Training length, in codes shown to the discriminator."""
-    batch: int = 256
-    """Codes a step."""
-    lr: float = 4e-4
-    """Learning rate of Adam for both networks, falling to zero over the last ``decay`` of training."""
-    decay: float = 0.5
-    """Share of training over which the learning rate falls, along half a cosine."""
-    ema_images: int = 500_000
-    """Horizon of the generator's weight average, in images."""
-    snapshots: int = 24
-    """Log-spaced snapshots of the averaged generator: the codes of the same z each time."""
-    snapshot_samples: int = 256
-    """How many z these are."""
-    evaluations: int = 20
-    """Evenly spaced evaluations besides the snapshots'."""
 
     def config(self, code_shape: tuple[int, int, int]) -> GanConfig:
         """The networks' shape, over codes of this shape."""
         return GanConfig(self.z_dim, self.latent_dim, self.width, self.blocks, self.network, code_shape)
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return -(-self.images // self.batch)
-
-    @property
-    def snapshot_steps(self) -> list[int]:
-        """Steps after which a snapshot is taken, the last step among them."""
-        spaced = np.geomspace(1, self.steps, self.snapshots * 4)
-        distinct = np.unique(np.round(spaced).astype(int))
-        picks = np.linspace(0, len(distinct) - 1, min(self.snapshots, len(distinct)))
-        return sorted({int(distinct[round(p)]) for p in picks})
 
 
 def codes_path(options: LatentGanOptions) -> Path:
@@ -126,30 +89,6 @@ def _check_autoencoder(path: Path, model: torch.nn.Module) -> None:
     write_json(path, made_by)
 
 
-def decayed(step: int, steps: int, decay: float) -> float:
-    """Share of the learning rate at a step: 1, then half a cosine to 0 over the last ``decay``."""
-    left = (steps - step) / max(1, round(decay * steps))
-    return 0.5 - 0.5 * float(np.cos(np.pi * min(1.0, left)))
-
-
-def snapshot_path(folder: Path, images: int) -> Path:
-    """Where the snapshot after this many images is kept."""
-    return folder / "snapshots" / f"{images:012d}.safetensors"
-
-
-def fixed_z(options: LatentGanOptions, n: int, purpose: int) -> Tensor:
-    """The same draws of the prior at every call, float32 (n, z_dim); purposes do not share draws."""
-    generator = torch.Generator().manual_seed(options.seed * 1009 + purpose)
-    return torch.randn(n, options.z_dim, generator=generator)
-
-
-@torch.inference_mode()
-def sample(network: torch.nn.Module, z: Tensor, batch: int = 4096) -> Tensor:
-    """Output float32, on the CPU, of a network for z (n, z_dim): latents (n, latent_dim)."""
-    device = next(network.parameters()).device
-    return torch.cat([network(part.to(device)).float().cpu() for part in z.split(batch)])
-
-
 class CodeMonitor:
     """Compares generated codes with those of seen validation images, beside the real-vs-real floor.
 
@@ -166,33 +105,134 @@ class CodeMonitor:
         self.n = min(len(codes["val"]), len(codes["train"]))
         self.standard = standard
         self.val = codes["val"][: self.n].numpy()
-        train = codes["train"][order[: self.n]]
-        self.val_latents = standard.to_latents(codes["val"][: self.n]).numpy()
+        self.train = codes["train"][order[: self.n]].numpy()
+        self.val_latents = standard.to_latents(torch.from_numpy(self.val)).numpy()
+        train_latents = standard.to_latents(torch.from_numpy(self.train)).numpy()
         self.floor = {
-            "frechet_floor": metrics.frechet_distance(train.numpy(), self.val),
-            "latent_frechet_floor": metrics.frechet_distance(
-                standard.to_latents(train).numpy(), self.val_latents
-            ),
-            "coverage_floor": metrics.coverage(self.val, train.numpy()),
-            "latent_coverage_floor": metrics.coverage(self.val_latents, standard.to_latents(train).numpy()),
+            "latent_frechet_floor": metrics.frechet_distance(train_latents, self.val_latents),
+            "latent_coverage_floor": metrics.coverage(self.val_latents, train_latents),
         }
 
-    def __call__(self, latents: Tensor) -> dict[str, float]:
-        """Metrics of generated latents (n, latent_dim)."""
-        codes = self.standard.to_codes(latents).numpy()
-        frechet = metrics.frechet_distance(codes, self.val)
-        latent_frechet = metrics.frechet_distance(latents.numpy(), self.val_latents)
+    def among_latents(self, latents: Tensor) -> dict[str, float]:
+        """Metrics of generated latents (n, latent_dim) among the components that the GAN models."""
+        frechet = metrics.frechet_distance(latents.numpy(), self.val_latents)
         return {
-            "frechet": frechet,
-            "frechet_over_floor": frechet / self.floor["frechet_floor"],
-            "latent_frechet": latent_frechet,
-            "latent_frechet_over_floor": latent_frechet / self.floor["latent_frechet_floor"],
-            "coverage": metrics.coverage(self.val, codes),
+            "latent_frechet": frechet,
+            "latent_frechet_over_floor": frechet / self.floor["latent_frechet_floor"],
             "latent_coverage": metrics.coverage(self.val_latents, latents.numpy()),
             "dead_dimensions": metrics.dead_dimensions(latents.numpy(), self.val_latents),
             **self.floor,
             "n": self.n,
         }
+
+    def __call__(self, latents: Tensor) -> dict[str, float]:
+        """All metrics of generated latents (n, latent_dim), those in the full code space too."""
+        codes = self.standard.to_codes(latents).numpy()
+        frechet, floor = (metrics.frechet_distance(x, self.val) for x in (codes, self.train))
+        return {
+            "frechet": frechet,
+            "frechet_over_floor": frechet / floor,
+            "frechet_floor": floor,
+            "coverage": metrics.coverage(self.val, codes),
+            "coverage_floor": metrics.coverage(self.val, self.train),
+            **self.among_latents(latents),
+        }
+
+
+class LatentGan:
+    """A latent GAN under training, over a finished autoencoder."""
+
+    def __init__(self, options: LatentGanOptions, device: torch.device) -> None:
+        self.options, self.device = options, device
+        model, data_options = load_autoencoder_run(options.autoencoder)
+        config = _checked_config(options, model.config.code_shape)
+        dataset = open_dataset(data_options)
+        _check_autoencoder(options.out / "autoencoder.json", model)
+        self.codes = training_codes(
+            model.to(device), dataset, options.copies, data_options.seed, device, options.precision,
+            codes_path(options),
+        )  # fmt: skip
+        self.standard = Standardisation.fit(self.codes["augmented"], options.latent_dim)
+        self.monitor = CodeMonitor(self.codes, self.standard, options.seed)
+        self.real = self.standard.to_latents(self.codes["augmented"]).to(device)
+        # In code space, per unit of standard deviation.
+        self.noise = (options.code_noise / self.standard.scale).to(device)
+        emphasis = self.standard.scale**options.emphasis
+        emphasis = (emphasis / emphasis.square().mean().sqrt()).to(device)
+
+        torch.manual_seed(options.seed)
+        generator, discriminator = Generator(config).to(device), Discriminator(config).to(device)
+        _set_bases(generator, self.standard, 1 / self.standard.scale, transpose=True)
+        _set_bases(discriminator, self.standard, self.standard.scale / emphasis.cpu(), transpose=False)
+        self.pair = AdversarialPair(
+            generator, discriminator, options, device, look=lambda latents: latents * emphasis
+        )
+        self._z_evaluation = fixed_z(options, self.monitor.n, purpose=1)
+        self._z_snapshot = fixed_z(options, options.snapshot_samples, purpose=2).half().float()
+
+    def step(self, index: int) -> dict[str, Tensor]:
+        """One step of both networks."""
+        o = self.options
+        chosen = torch.from_numpy(batch_indices(o.seed, index, o.batch, len(self.real)))
+        real = self.real[chosen.to(self.device)]
+        return self.pair.step(index, real + self.noise * torch.randn_like(real))
+
+    def evaluate(self, done: int) -> dict[str, float]:
+        """Measure the averaged generator after ``done`` steps, and take a snapshot where one is due."""
+        if done in self.options.snapshot_steps:
+            latents = sample(self.pair.ema, self._z_snapshot).half()
+            path = snapshot_path(self.options.out, done * self.options.batch)
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, lambda temporary: save_file({"latents": latents}, temporary))
+        latents = sample(self.pair.ema, self._z_evaluation)
+        n, discriminator = self.monitor.n, self.pair.discriminator
+        norms = [torch.linalg.matrix_norm(p, 2).item() for p in discriminator.parameters() if p.ndim == 2]
+        seen = (self.real[:n].cpu(), self.standard.to_latents(self.codes["val"]), latents)
+        scores = [sample(discriminator, self.pair.look(part.to(self.device))) for part in seen]
+        return {
+            **self.monitor.among_latents(latents),
+            "d_spectral_norm": max(norms),
+            "d_overfit": overfit(*scores),
+        }
+
+    def train(self, slice_seconds: float = float("inf")) -> Iterator[float]:
+        """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
+        o = self.options
+        seconds = 0.0
+        for seconds in training_slices(
+            o, self.pair.state, self.step, steps=o.steps, batch=o.batch, device=self.device,
+            evaluate=self.evaluate, evaluate_at=o.evaluates_at, description="latent GAN",
+            slice_seconds=slice_seconds,
+        ):  # fmt: skip
+            yield seconds
+        save_weights(o.out / "generator.safetensors", self.pair.ema)
+        tensors = {k: getattr(self.standard, k).contiguous() for k in ("mean", "components", "scale")}
+        write_atomically(
+            o.out / "standardisation.safetensors", lambda temporary: save_file(tensors, temporary)
+        )
+        write_json(
+            o.out / "done.json",
+            {
+                "seconds": seconds,
+                "images": o.steps * o.batch,
+                "parameters": {
+                    "generator": parameter_count(self.pair.generator),
+                    "discriminator": parameter_count(self.pair.discriminator),
+                },
+                "explained_variance": _explained(self.codes["augmented"], self.standard),
+                "metrics": self.monitor(sample(self.pair.ema, self._z_evaluation)),
+            },
+        )
+
+
+def _checked_config(options: LatentGanOptions, code_shape: tuple[int, int, int]) -> GanConfig:
+    code_dim = math.prod(code_shape)
+    if not 1 <= options.latent_dim <= code_dim:
+        raise UserError(f"--latent-dim must lie between 1 and {code_dim}, the size of a code")
+    try:
+        return options.config(code_shape)
+    except ValueError as error:
+        raise UserError(f"this GAN cannot be built: {error}") from None
 
 
 def run_latent_gan(options: LatentGanOptions) -> Path:
@@ -207,131 +247,12 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
         print_dry_run(options, steps=options.steps, snapshot_steps=options.snapshot_steps)
         return options.out
     device = resolve_device(options.device)
-    model, data_options = load_autoencoder_run(options.autoencoder)
-    code_dim = model.config.code_dim
-    if not 1 <= options.latent_dim <= code_dim:
-        raise UserError(f"--latent-dim must lie between 1 and {code_dim}, the size of a code")
-    try:
-        config = options.config(model.config.code_shape)
-    except ValueError as error:
-        raise UserError(f"this GAN cannot be built: {error}") from None
+    model, _ = load_autoencoder_run(options.autoencoder)
+    _checked_config(options, model.config.code_shape)
     open_run(options, device)
-    if (options.out / "done.json").is_file():
-        return options.out
-
-    dataset = open_dataset(data_options)
-    _check_autoencoder(options.out / "autoencoder.json", model)
-    codes = training_codes(
-        model.to(device), dataset, options.copies, data_options.seed, device, options.precision,
-        codes_path(options),
-    )  # fmt: skip
-    standard = Standardisation.fit(codes["augmented"], options.latent_dim)
-    monitor = CodeMonitor(codes, standard, options.seed)
-    real_latents = standard.to_latents(codes["augmented"]).to(device)
-    val_latents = standard.to_latents(codes["val"])
-    white = (1 / standard.scale).to(device)  # in code space, per unit of standard deviation
-    emphasis = standard.scale**options.emphasis
-    emphasis = (emphasis / emphasis.square().mean().sqrt()).to(device)
-
-    torch.manual_seed(options.seed)
-    generator, discriminator = Generator(config).to(device), Discriminator(config).to(device)
-    _set_bases(generator, standard, 1 / standard.scale, transpose=True)
-    _set_bases(discriminator, standard, standard.scale / emphasis.cpu(), transpose=False)
-    ema: AveragedModel = average(generator, options.batch, options.ema_images)
-    optimisers = {
-        name: torch.optim.Adam(
-            network.parameters(), lr=options.lr, betas=(0.0, 0.99), fused=device.type != "mps"
-        )
-        for name, network in (("g", generator), ("d", discriminator))
-    }
-
-    def step(index: int) -> dict[str, Tensor]:
-        rate = options.lr * decayed(index, options.steps, options.decay)
-        for optimiser in optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-        chosen = torch.from_numpy(batch_indices(options.seed, index, options.batch, len(real_latents)))
-        real = real_latents[chosen.to(device)]
-        real = (real + options.code_noise * white * torch.randn_like(real)) * emphasis
-        z = torch.randn(options.batch, options.z_dim, device=device)
-        with autocast(device, options.precision):
-            fake = generator(z).float() * emphasis
-
-        level = torch.rand(options.batch, 1, device=device).square()
-        strength = options.diffusion * level * white * emphasis
-        # One strength for the two codes of a pair, and one noise for both looks at a generated code.
-        real = real + strength * torch.randn_like(real)
-        fake = fake + strength * torch.randn_like(fake)
-
-        def score(latents: Tensor) -> Tensor:
-            with autocast(device, options.precision):
-                return discriminator(latents, level).float()
-
-        loss_d, report = losses.discriminator_objective(
-            score, real, fake, kind=options.loss, gamma=options.gamma, every=options.penalty_every, step=index
-        )
-        optimisers["d"].zero_grad(set_to_none=True)
-        loss_d.backward()
-        optimisers["d"].step()
-
-        # The same fakes serve the generator: one forward pass less, and the discriminator is newer.
-        discriminator.requires_grad_(False)
-        scores_fake = score(fake)
-        with torch.no_grad():
-            scores_real = score(real)
-        loss_g = losses.generator_loss(scores_real, scores_fake, options.loss)
-        optimisers["g"].zero_grad(set_to_none=True)
-        loss_g.backward()
-        optimisers["g"].step()
-        discriminator.requires_grad_(True)
-        ema.update_parameters(generator)
-        return {**report, "loss_g": loss_g}
-
-    snapshot_steps = set(options.snapshot_steps)
-    z_evaluation = fixed_z(options, monitor.n, purpose=1)
-    z_snapshot = fixed_z(options, options.snapshot_samples, purpose=2).half().float()
-    every = max(1, options.steps // max(1, options.evaluations))
-
-    def evaluate(done: int) -> dict[str, float]:
-        if done in snapshot_steps:
-            latents = sample(ema.module, z_snapshot).half()
-            path = snapshot_path(options.out, done * options.batch)
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, lambda temporary: save_file({"latents": latents}, temporary))
-        latents = sample(ema.module, z_evaluation)
-        values = monitor(latents)
-        norms = [torch.linalg.matrix_norm(p, 2).item() for p in discriminator.parameters() if p.ndim == 2]
-        scores = [
-            sample(discriminator, part.to(device) * emphasis).mean().item()
-            for part in (real_latents[: monitor.n], val_latents, latents)
-        ]
-        # 0: validation codes look as real as training codes; 1: as false as generated ones.
-        overfit = (scores[0] - scores[1]) / max(abs(scores[0] - scores[2]), 1e-6)
-        return {**values, "d_spectral_norm": max(norms), "d_overfit": overfit}
-
-    seconds = train(
-        options, {"generator": generator, "discriminator": discriminator, "ema": ema, **optimisers},
-        step, steps=options.steps, batch=options.batch, device=device, evaluate=evaluate,
-        evaluate_at=lambda done: done in snapshot_steps or done % every == 0 or done == options.steps,
-        description="latent GAN",
-    )  # fmt: skip
-    save_weights(options.out / "generator.safetensors", ema.module)
-    tensors = {k: getattr(standard, k).contiguous() for k in ("mean", "components", "scale")}
-    write_atomically(
-        options.out / "standardisation.safetensors", lambda temporary: save_file(tensors, temporary)
-    )
-    write_json(
-        options.out / "done.json",
-        {
-            "seconds": seconds,
-            "images": options.steps * options.batch,
-            "parameters": {
-                "generator": parameter_count(generator), "discriminator": parameter_count(discriminator),
-            },
-            "explained_variance": _explained(codes["augmented"], standard),
-            "metrics": monitor(sample(ema.module, z_evaluation)),
-        },
-    )  # fmt: skip
+    if not (options.out / "done.json").is_file():
+        for _ in LatentGan(options, device).train():
+            pass
     return options.out
 
 

@@ -239,7 +239,13 @@ def _check_finite(folder: Path, step: int, values: Mapping[str, float]) -> None:
         )
 
 
-def train(
+def train(*args: Any, **kwargs: Any) -> float:
+    """``training_slices`` from first to last; returns the seconds spent."""
+    *_, seconds = training_slices(*args, **kwargs)
+    return seconds
+
+
+def training_slices(
     options: RunOptions,
     state: Mapping[str, Stateful],
     step_fn: Callable[[int], Mapping[str, Tensor]],
@@ -250,13 +256,18 @@ def train(
     evaluate: Callable[[int], Mapping[str, float]] | None = None,
     evaluate_at: Callable[[int], bool] = lambda step: False,
     description: str = "training",
-) -> float:
+    slice_seconds: float = float("inf"),
+) -> Iterator[float]:
     """Run ``step_fn(step)`` for each step up to ``steps``, continuing from the last checkpoint.
+
+    Several can take turns in one process: each stops after about ``slice_seconds`` of training, saves, and
+    goes on when it is asked for its next slice.
 
     state: everything that a step changes, by name; it is saved and restored as a whole.
     step_fn: does one step and returns scalar losses as tensors (read only every ``log_every`` steps).
     evaluate: called after the steps for which ``evaluate_at(steps done)`` holds; its values are logged.
-    Returns the seconds spent in training, evaluation and waiting excluded, over all resumed parts.
+    Yields the seconds spent in training, evaluation and waiting excluded, over all resumed parts: after
+    every slice, and when it is done.
     Raises DivergedError on NaN, KeyboardInterrupt after saving when asked to stop.
     """
     path = options.out / "checkpoint.pt"
@@ -276,7 +287,8 @@ def train(
         if "counts" in saved:
             sums, counts = saved["sums"], saved["counts"]
     if done >= steps:
-        return seconds
+        yield seconds
+        return
 
     pending: dict[str, list[Tensor]] = {}
 
@@ -309,35 +321,43 @@ def train(
         mininterval=1, smoothing=0.05,
     )  # fmt: skip
     try:
-        with _stop_requests() as stop:
-            while done < steps:
-                start = time.perf_counter()
-                seed_step(options.seed, done)
-                losses = step_fn(done)
-                done += 1
-                for name, loss in losses.items():
-                    pending.setdefault(name, []).append(loss.detach())
-                pause = bool(stop) or done % options.checkpoint_every == 0 or done == steps
-                if pause or done % options.log_every == 0:
-                    collect()
-                seconds += time.perf_counter() - start
-                progress.update(batch)
-                if done % options.log_every == 0:
-                    means = {name: total / counts[name] for name, total in sums.items()}
-                    sums.clear()
-                    counts.clear()
-                    _check_finite(options.out, done, means)
-                    metrics.write(done, done * batch, {**means, "seconds": seconds})
-                    progress.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
-                if evaluate is not None and evaluate_at(done):
-                    checked_state()
+        while done < steps:
+            slice_ends = seconds + slice_seconds
+            with _stop_requests() as stop:
+                while True:
+                    start = time.perf_counter()
                     seed_step(options.seed, done)
-                    metrics.write(done, done * batch, evaluate(done))
-                if pause or stop:  # it may have been asked to stop while it evaluated
-                    collect()
-                    save()
-                if stop and done < steps:
-                    raise KeyboardInterrupt
+                    losses = step_fn(done)
+                    done += 1
+                    for name, loss in losses.items():
+                        pending.setdefault(name, []).append(loss.detach())
+                    pause = bool(stop) or done % options.checkpoint_every == 0 or done == steps
+                    if pause or done % options.log_every == 0:
+                        collect()
+                    seconds += time.perf_counter() - start
+                    progress.update(batch)
+                    if done % options.log_every == 0:
+                        means = {name: total / counts[name] for name, total in sums.items()}
+                        sums.clear()
+                        counts.clear()
+                        _check_finite(options.out, done, means)
+                        metrics.write(done, done * batch, {**means, "seconds": seconds})
+                        progress.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
+                    if evaluate is not None and evaluate_at(done):
+                        checked_state()
+                        seed_step(options.seed, done)
+                        metrics.write(done, done * batch, evaluate(done))
+                    if pause or stop:  # it may have been asked to stop while it evaluated
+                        collect()
+                        save()
+                    if stop and done < steps:
+                        raise KeyboardInterrupt
+                    if done == steps or seconds >= slice_ends:
+                        break
+            if done < steps:
+                collect()
+                save()
+                yield seconds
     except OSError as error:
         raise UserError(
             f"could not write into {options.out} ({error}); free some space and run the same command again"
@@ -345,7 +365,7 @@ def train(
     finally:
         progress.close()
         metrics.close()
-    return seconds
+    yield seconds
 
 
 def average(model: nn.Module, batch: int, horizon: int) -> AveragedModel:

@@ -60,7 +60,7 @@ def discriminator_objective(
     (lazy regularisation, arXiv 1912.04958). score: float (n, ...) inputs to scores float (n,) or (n, ...);
     of several scores an input has, as of patches, the penalty is on the mean.
     """
-    penalised = step % every == 0
+    penalised = gamma > 0 and step % every == 0
     real, fake = (x.detach().requires_grad_(penalised) for x in (real, fake))
     of_real, of_fake = score(real), score(fake)
     loss = discriminator_loss(of_real, of_fake, kind)

@@ -18,8 +18,21 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # Under half an hour on two cores, to see whether photographs are worth more: fewer components are
     # learnt sooner, and blur the pictures.
     "quick": {
-        "autoencoder": {"source": "imagewoof", "image_size": 64, "images": 48_000},
-        "latent_gan": {"images": 1_500_000, "copies": 8, "latent_dim": 96, "z_dim": 96},
+        "autoencoder": {
+            "source": "imagewoof",
+            "image_size": 64,
+            "code_channels": 8,
+            "widths": (48, 96, 160),
+            "code_noise": 0.3,
+            "images": 48_000,
+        },
+        "latent_gan": {
+            "images": 1_500_000,
+            "copies": 8,
+            "latent_dim": 96,
+            "z_dim": 96,
+            "code_noise": 0.3,
+        },
         "image_phase": {"images": 0},
         "bundle": {},
     },
@@ -31,6 +44,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "margin": 0,
             "mirror": False,
             "code_channels": 4,
+            "code_noise": 0.3,
             "code_size": 4,
             "widths": (32, 64),
             "encoder_blocks": (0, 1),

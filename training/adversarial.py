@@ -1,0 +1,183 @@
+"""What GANs over codes and GANs over pixels share: options, optimisers, the step, the snapshots.
+
+So that a comparison of the two compares the spaces, not the training.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training import losses
+from training.cli import UserError
+from training.device import autocast
+from training.loop import RunOptions, Stateful, average
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialOptions(RunOptions):
+    """Options that every GAN has. An image is a code or a crop, whatever the discriminator sees."""
+
+    autoencoder: Path = Path("runs/autoencoder")
+    """Folder of the finished autoencoder run. The data and the hold-out are its own."""
+    z_dim: int = 160
+    """Numbers drawn from the standard normal prior."""
+    loss: Literal["relativistic", "non-saturating"] = "relativistic"
+    """Pairs of real and generated (R3GAN, arXiv 2501.05441), or each alone (Goodfellow et al. 2014)."""
+    gamma: float = 0.15
+    """Weight of R1 + R2, over 2; 0 leaves them out."""
+    penalty_every: int = 4
+    """Steps between gradient penalties; each then counts that many times."""
+    images: int = 6_000_000
+    """Training length, in images shown to the discriminator."""
+    batch: int = 256
+    """Images a step."""
+    optimiser: Literal["adam", "sgd"] = "adam"
+    """adam, or sgd with a momentum of 0.9; either for both networks."""
+    lr: float = 4e-4
+    """Learning rate of both networks, falling to zero over the last ``decay`` of training."""
+    beta1: float = 0.0
+    """Adam's decay of the gradient's mean."""
+    decay: float = 0.5
+    """Share of training over which the learning rate falls, along half a cosine."""
+    ema_images: int = 500_000
+    """Horizon of the generator's weight average, in images."""
+    snapshots: int = 24
+    """Log-spaced snapshots of the averaged generator: what it makes of the same z each time."""
+    snapshot_samples: int = 256
+    """How many z these are."""
+    evaluations: int = 20
+    """Evenly spaced evaluations besides the snapshots'."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return -(-self.images // self.batch)
+
+    @property
+    def snapshot_steps(self) -> list[int]:
+        """Steps after which a snapshot is taken, the last step among them."""
+        spaced = np.geomspace(1, self.steps, self.snapshots * 4)
+        distinct = np.unique(np.round(spaced).astype(int))
+        picks = np.linspace(0, len(distinct) - 1, min(self.snapshots, len(distinct)))
+        return sorted({int(distinct[round(p)]) for p in picks})
+
+    def evaluates_at(self, done: int) -> bool:
+        """Whether to evaluate after ``done`` steps."""
+        every = max(1, self.steps // max(1, self.evaluations))
+        return done % every == 0 or done == self.steps or done in self.snapshot_steps
+
+
+def decayed(step: int, steps: int, decay: float) -> float:
+    """Share of the learning rate at a step: 1, then half a cosine to 0 over the last ``decay``."""
+    left = (steps - step) / max(1, round(decay * steps))
+    return 0.5 - 0.5 * float(np.cos(np.pi * min(1.0, left)))
+
+
+def snapshot_path(folder: Path, images: int) -> Path:
+    """Where the snapshot after this many images is kept."""
+    return folder / "snapshots" / f"{images:012d}.safetensors"
+
+
+def fixed_z(options: AdversarialOptions, n: int, purpose: int) -> Tensor:
+    """The same draws of the prior at every call, float32 (n, z_dim); purposes do not share draws."""
+    generator = torch.Generator().manual_seed(options.seed * 1009 + purpose)
+    return torch.randn(n, options.z_dim, generator=generator)
+
+
+@torch.inference_mode()
+def sample(network: nn.Module, z: Tensor, batch: int = 4096) -> Tensor:
+    """Output float32, on the CPU, of a network for z (n, z_dim), e.g. latents (n, latent_dim)."""
+    device = next(network.parameters()).device
+    return torch.cat([network(part.to(device)).float().cpu() for part in z.split(batch)])
+
+
+def overfit(of_train: Tensor, of_val: Tensor, of_generated: Tensor) -> float:
+    """From a discriminator's scores: 0 when validation images look as real as training images, 1 when they
+    look as false as generated ones.
+    """
+    train, val, generated = (scores.mean().item() for scores in (of_train, of_val, of_generated))
+    return (train - val) / max(abs(train - generated), 1e-6)
+
+
+class AdversarialPair:
+    """A generator and a discriminator under training, with their optimisers and the generator's average.
+
+    look: what the discriminator sees of an image, real or generated, differentiable.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        options: AdversarialOptions,
+        device: torch.device,
+        look: Callable[[Tensor], Tensor] = lambda images: images,
+    ) -> None:
+        self.generator, self.discriminator = generator, discriminator
+        self.options, self.device, self.look = options, device, look
+        self.average = average(generator, options.batch, options.ema_images)
+        self.optimisers = {k: self._optimiser(n) for k, n in (("g", generator), ("d", discriminator))}
+
+    def _optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        o, fused = self.options, self.device.type != "mps"
+        if o.optimiser == "sgd":
+            return torch.optim.SGD(network.parameters(), lr=o.lr, momentum=0.9, fused=fused)
+        if o.optimiser == "adam":
+            return torch.optim.Adam(network.parameters(), lr=o.lr, betas=(o.beta1, 0.99), fused=fused)
+        raise UserError(f"unknown optimiser {o.optimiser!r}; use adam or sgd")
+
+    @property
+    def ema(self) -> nn.Module:
+        """The averaged generator."""
+        return self.average.module
+
+    @property
+    def state(self) -> dict[str, Stateful]:
+        """Everything that a step changes."""
+        return {
+            "generator": self.generator, "discriminator": self.discriminator, "ema": self.average,
+            **self.optimisers,
+        }  # fmt: skip
+
+    def score(self, seen: Tensor) -> Tensor:
+        """The discriminator's scores float32 (n,)."""
+        with autocast(self.device, self.options.precision):
+            return self.discriminator(seen).float()
+
+    def step(self, index: int, real: Tensor) -> dict[str, Tensor]:
+        """One step of both networks on a batch of real images; returns what to log."""
+        o = self.options
+        rate = o.lr * decayed(index, o.steps, o.decay)
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        real = self.look(real)
+        z = torch.randn(len(real), o.z_dim, device=self.device)
+        with autocast(self.device, o.precision):
+            made = self.generator(z).float()
+        fake = self.look(made)
+        loss_d, report = losses.discriminator_objective(
+            self.score, real, fake, kind=o.loss, gamma=o.gamma, every=o.penalty_every, step=index
+        )
+        self.optimisers["d"].zero_grad(set_to_none=True)
+        loss_d.backward()
+        self.optimisers["d"].step()
+
+        # The same fakes serve the generator: one forward pass less, and the discriminator is newer.
+        self.discriminator.requires_grad_(False)
+        scores_fake = self.score(fake)
+        with torch.no_grad():
+            # The non-saturating generator does not look at the real ones.
+            scores_real = self.score(real) if o.loss == "relativistic" else scores_fake
+        loss_g = losses.generator_loss(scores_real, scores_fake, o.loss)
+        self.optimisers["g"].zero_grad(set_to_none=True)
+        loss_g.backward()
+        self.optimisers["g"].step()
+        self.discriminator.requires_grad_(True)
+        self.average.update_parameters(self.generator)
+        return {**report, "loss_g": loss_g}
