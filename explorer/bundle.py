@@ -4,10 +4,12 @@ safetensors and JSON only, so opening one runs no code of its author's. ``open_b
 it reads and raises ``BundleError``, one sentence that names the file, for whatever is wrong.
 """
 
+import gzip
 import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -35,6 +37,7 @@ FILES = (
     "autoencoder.safetensors",
     "generator.safetensors",
     "standardisation.safetensors",
+    "codes.safetensors.gz",
     "latents.safetensors",
     "map.safetensors",
     "judge.safetensors",
@@ -42,6 +45,10 @@ FILES = (
     "curves.json",
     CARD,
 )
+# What reading a damaged file can raise.
+UNREADABLE = (
+    SafetensorError, OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError,
+)  # fmt: skip
 # What training.evaluate adds to a bundle.
 EVALUATION = "evaluation.json"
 
@@ -56,7 +63,7 @@ class Bundle:
 
     manifest: the whole of bundle.json. classes: names. held_out: those of them held out.
     labels: int64 (n,). splits: str (n,), one of SPLITS. names: file names relative to the source.
-    real_codes: float32 (n, code_dim), of 8 bits each where they are stored.
+    real_codes: float32 (n, code_dim), of 7 bits each where they are stored.
     generated_z: float16 (m, z_dim); generated_latents: float16 (m, latent_dim), the generator's output.
     snapshot_z: float16 (r, z_dim); snapshot_latents: float16 (s, r, latent_dim);
     snapshot_images: int64 (s,), training images seen at each snapshot.
@@ -181,7 +188,16 @@ def _read(path: Path) -> bytes:
 def _parse(path: Path, parse: Callable[[bytes], Any], content: bytes) -> Any:
     try:
         return parse(content)
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        EOFError,
+        zlib.error,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise BundleError(f"{path} cannot be read ({error}); get the bundle again") from None
 
 
@@ -272,7 +288,10 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
             )
 
     def arrays_of(name: str) -> dict[str, np.ndarray]:
-        return _parse(path / name, load_arrays, contents[name])
+        def load(content: bytes) -> dict[str, np.ndarray]:
+            return load_arrays(gzip.decompress(content) if name.endswith(".gz") else content)
+
+        return _parse(path / name, load, contents[name])
 
     autoencoder = AutoencoderConfig(**manifest["networks"]["autoencoder"])
     gan = GanConfig(**manifest["networks"]["generator"])
@@ -285,13 +304,17 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     n, m = manifest["counts"]["real"], manifest["counts"]["generated"]
     s, r = manifest["counts"]["snapshots"], manifest["counts"]["snapshot_samples"]
 
+    codes = arrays_of("codes.safetensors.gz")
+    _expect(
+        codes,
+        path / "codes.safetensors.gz",
+        {"codes": (n, autoencoder.code_dim), "scale": (autoencoder.code_dim,)},
+    )
     latents = arrays_of("latents.safetensors")
     _expect(
         latents,
         path / "latents.safetensors",
         {
-            "real_codes": (n, autoencoder.code_dim),
-            "real_codes_scale": (autoencoder.code_dim,),
             "real_labels": (n,),
             "real_splits": (n,),
             "generated_z": (m, gan.z_dim),
@@ -354,7 +377,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         labels=labels,
         splits=np.array(SPLITS)[splits],
         names=names,
-        real_codes=latents["real_codes"] * latents["real_codes_scale"],
+        real_codes=codes["codes"] * codes["scale"],
         generated_z=latents["generated_z"],
         generated_latents=latents["generated_latents"],
         snapshot_z=latents["snapshot_z"],
@@ -384,13 +407,13 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
 
 
 def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """8-bit codes int8 (n, d) and their scales float32 (d,): float ``codes`` (n, d) to half a scale.
+    """Codes float (n, d) as 7-bit int8 (n, d), -63 to 63, and scales float32 (d,); off by half a scale.
 
     Symmetric, by each number's largest magnitude (absmax). What it rounds away is far below the noise that
     decoders are trained with. A number that is not finite makes its scale so.
     """
     codes = np.asarray(codes, np.float32)
-    scale = np.maximum(np.abs(codes).max(0), 1e-12) / 127
+    scale = np.maximum(np.abs(codes).max(0), 1e-12) / 63
     with np.errstate(invalid="ignore"):
         return np.round(codes / scale).astype(np.int8), scale
 
@@ -406,6 +429,7 @@ def write_bundle(
     autoencoder: Autoencoder,
     generator: Generator,
     standardisation: Standardisation,
+    real_codes: np.ndarray,
     latents: Mapping[str, np.ndarray],
     positions: Mapping[str, np.ndarray],
     judge: Mapping[str, np.ndarray],
@@ -416,14 +440,13 @@ def write_bundle(
     """Write a bundle into ``path`` and open it again to check it.
 
     It is written beside ``path`` first and takes its place only when it is whole, so a failure leaves
-    the bundle that stood there before untouched. Weights and latents become float16, codes 8 bits.
-    latents: 'real_codes', 'real_labels', 'real_splits' (indices into SPLITS), 'generated_z',
+    the bundle that stood there before untouched. Weights and latents become float16, codes 7 bits.
+    latents: 'real_labels', 'real_splits' (indices into SPLITS), 'generated_z',
     'generated_latents', 'snapshot_z', 'snapshot_latents', 'snapshot_images'; see ``Bundle`` for shapes.
     Raises BundleError when the disk is full or what was written cannot be opened.
     """
     with _replacing(path) as temporary:
-        real_codes, scale = quantise(latents["real_codes"])
-        latents = {**latents, "real_codes": real_codes, "real_codes_scale": scale}
+        codes, scale = quantise(real_codes)
         halves = {"generated_z", "generated_latents", "snapshot_z", "snapshot_latents"}
         others = {
             "real_codes": np.int8, "real_codes_scale": np.float32,
@@ -443,6 +466,8 @@ def write_bundle(
         for name, arrays in files.items():
             content = to_bytes({k: np.ascontiguousarray(v, dtype) for k, (v, dtype) in arrays.items()})
             (temporary / f"{name}.safetensors").write_bytes(content)
+        content = to_bytes({"codes": codes, "scale": scale})
+        (temporary / "codes.safetensors.gz").write_bytes(gzip.compress(content, mtime=0))
         (temporary / "images.json").write_text(json.dumps({"names": names}))
         (temporary / "curves.json").write_text(json.dumps(curves))
         (temporary / CARD).write_text(card, encoding="utf-8")

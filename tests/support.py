@@ -58,6 +58,21 @@ TINY_GAN: dict[str, Any] = {
     "seed": 3,
     "device": "cpu",
 }
+TINY_PIXEL_GAN: dict[str, Any] = {
+    "widths": (8, 8),
+    "z_dim": 4,
+    "images": 320,
+    "batch": 16,
+    "penalty_every": 2,
+    "ema_images": 50,
+    "snapshots": 6,
+    "snapshot_samples": 8,
+    "evaluations": 2,
+    "log_every": 7,
+    "checkpoint_every": 5,
+    "seed": 3,
+    "device": "cpu",
+}
 TINY_IMAGE_PHASE: dict[str, Any] = {
     "phase": "image",
     "images": 320,
@@ -208,8 +223,8 @@ def tiny_parts(seed: int = 0, real: int = 12, generated: int = 5) -> dict[str, A
         "autoencoder": autoencoder,
         "generator": generator,
         "standardisation": Standardisation.fit(torch.from_numpy(normal(50, code_dim)), 4),
+        "real_codes": normal(real, code_dim),
         "latents": {
-            "real_codes": normal(real, code_dim),
             "real_labels": labels,
             "real_splits": splits,
             "generated_z": normal(generated, 3),

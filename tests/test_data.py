@@ -19,7 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.support import TINY_AUTOENCODER, TINY_GAN, file_names, one_sentence, write_classes, write_image
+from tests.support import (
+    TINY_AUTOENCODER,
+    TINY_GAN,
+    TINY_PIXEL_GAN,
+    file_names,
+    one_sentence,
+    write_classes,
+    write_image,
+)
 from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.cli import UserError
 from training.codes import training_codes
@@ -28,6 +36,7 @@ from training.data.cache import center_box, crop_square, open_store
 from training.data.dataset import DataOptions, augment, center_crop, open_dataset, resolve_classes
 from training.data.sources import IMAGEWOOF_BREEDS, open_source
 from training.latent_gan import LatentGanOptions, run_latent_gan
+from training.pixel_gan import PixelGanOptions, run_pixel_gan
 from training.subject import Box, write_boxes
 
 RED, GREEN, BLUE, MARK = (200, 40, 40), (40, 200, 40), (40, 40, 200), (254, 1, 254)
@@ -580,12 +589,14 @@ def test_the_guard_trips_if_a_held_out_image_were_yielded():
         data.seen("train")
 
 
-def train_both(source: str, out: Path, **values: Any) -> dict[str, bytes]:
+def train_all(source: str, out: Path, **values: Any) -> dict[str, bytes]:
     """Train a tiny autoencoder and GAN; the bytes of everything that a bundle takes from them."""
     shared = {"source": source, "hold_out": ("fox",), "images": 320, "precision": "fp32", **values}
     run_autoencoder(AutoencoderOptions(**{**TINY_AUTOENCODER, **shared, "out": out / "ae"}))
     gan = {"autoencoder": out / "ae", "out": out / "gan", "images": 640, "precision": "fp32"}
     run_latent_gan(LatentGanOptions(**{**TINY_GAN, **gan}))
+    pixels = {"autoencoder": out / "ae", "out": out / "pixels", "precision": "fp32"}
+    run_pixel_gan(PixelGanOptions(**{**TINY_PIXEL_GAN, **pixels}))
     files = sorted(p for p in out.rglob("*.safetensors"))
     return {p.relative_to(out).as_posix(): p.read_bytes() for p in files}
 
@@ -595,17 +606,21 @@ def test_the_content_of_held_out_images_changes_not_one_bit_of_what_is_trained()
     found = []
     for name, colour in (("one", MARK), ("two", (3, 77, 180))):
         root = marked_tree(Path(name) / "pets", colour)
-        found.append(train_both(f"folder:{root}", Path(name) / "runs"))
+        found.append(train_all(f"folder:{root}", Path(name) / "runs"))
     assert {
         "ae/autoencoder.safetensors",
         "gan/generator.safetensors",
         "gan/standardisation.safetensors",
+        "pixels/generator.safetensors",
     } <= set(found[0])
     assert found[0] == found[1]
     # And the test can fail: a seen class that looks different does change them.
     root = marked_tree(Path("three") / "pets")
     write_classes(root / "train", {"cat": BLUE}, 12)
-    assert train_both(f"folder:{root}", Path("three") / "runs") != found[0]
+    others = train_all(f"folder:{root}", Path("three") / "runs")
+    assert others.keys() == found[0].keys()
+    weights = [name for name in others if "snapshots" not in name]
+    assert all(others[name] != found[0][name] for name in weights)
 
 
 def test_the_index_of_the_cache_holds_no_hold_out():
@@ -617,10 +632,16 @@ def test_the_index_of_the_cache_holds_no_hold_out():
     assert set(json.loads((folder / "index.json").read_text())["splits"]) == {"train", "val"}
 
 
+MODULES_THAT_TRAIN = (
+    "adversarial", "autoencoder", "codes", "image_phase", "latent_gan", "loop", "losses", "metrics",
+    "pixel_gan",
+)  # fmt: skip
+
+
 def test_modules_of_training_read_images_through_the_guard_alone():
     """``store.images`` is for the bundle and for measuring afterwards; training modules do not touch it."""
     package = Path(dataset.__file__).parents[1]
-    for name in ("autoencoder", "latent_gan", "image_phase", "codes", "loop", "losses", "metrics"):
+    for name in MODULES_THAT_TRAIN:
         text = (package / f"{name}.py").read_text()
         assert ".store" not in text, name
         assert ".centers(" not in text, name

@@ -12,6 +12,9 @@ from explorer.networks import (
     Discriminator,
     GanConfig,
     Generator,
+    PixelDiscriminator,
+    PixelGanConfig,
+    PixelGenerator,
     parameter_count,
     to_uint8,
     to_unit_range,
@@ -86,8 +89,18 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
         (Discriminator(GanConfig(6, 5, 16, 2)), (5,)),
         (Generator(GanConfig(6, 5, 4, 1, "conv", (2, 4, 4))), (6,)),
         (Discriminator(GanConfig(6, 5, 4, 1, "conv", (2, 4, 4))), (5,)),
+        (PixelGenerator(PixelGanConfig(6, 16, (4, 8))), (6,)),
+        (PixelDiscriminator(PixelGanConfig(6, 16, (4, 8))), (3, 16, 16)),
     ],
-    ids=["autoencoder", "generator", "discriminator", "conv-generator", "conv-discriminator"],
+    ids=[
+        "autoencoder",
+        "generator",
+        "discriminator",
+        "conv-generator",
+        "conv-discriminator",
+        "pixel-generator",
+        "pixel-discriminator",
+    ],
 )
 def test_no_batch_statistics_an_output_depends_on_its_own_input_alone(model, shape):
     model = randomised(model).train()  # as in training, where batch statistics would show
@@ -134,6 +147,49 @@ def test_a_convolutional_discriminator_sees_the_code_that_its_basis_makes():
 def test_a_gan_that_cannot_be_built_is_refused(change):
     with pytest.raises(ValueError, match=r"unknown network|must be even"):
         GanConfig(**change)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 9), st.lists(st.integers(1, 8), min_size=1, max_size=4), st.data())
+def test_pixel_gans_have_the_shapes_that_the_configuration_says(z, widths, data):
+    network = data.draw(st.sampled_from(["residual", "dcgan"]))
+    side = 4 if network == "dcgan" else data.draw(st.integers(1, 4))
+    config = PixelGanConfig(z, side * 2 ** len(widths), tuple(widths), network)
+    images = PixelGenerator(config)(torch.randn(3, z))
+    assert images.shape == (3, 3, config.image_size, config.image_size)
+    assert PixelDiscriminator(config)(images).shape == (3,)
+
+
+def test_a_dcgan_is_that_of_radford_et_al():
+    """Against the parameter counts of the reference implementation in PyTorch's examples (nz=100, 64, 64)."""
+    config = PixelGanConfig(100, 64, (64, 128, 256, 512), "dcgan")
+    assert parameter_count(PixelGenerator(config)) == 3_576_704
+    assert parameter_count(PixelDiscriminator(config)) == 2_765_568
+
+
+def test_a_trained_dcgan_makes_of_one_z_what_it_makes_of_it_among_others():
+    generator = PixelGenerator(PixelGanConfig(5, 16, (4, 8), "dcgan"))
+    for _ in range(3):
+        generator(torch.randn(16, 5))  # gathers statistics, as training does
+    z = torch.randn(9, 5)
+    generator.eval()
+    torch.testing.assert_close(generator(z)[:1], generator(z[:1]))
+    with torch.no_grad():
+        assert not torch.allclose(generator.train()(z)[:1], generator.eval()(z[:1]), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"network": "attention"}, "unknown network"),
+        ({"image_size": 60}, "halved"),
+        ({"widths": ()}, "halved"),
+        ({"widths": (64, 128, 192), "network": "dcgan"}, "starts at 4 px"),
+    ],
+)
+def test_a_pixel_gan_that_cannot_be_built_is_refused(change, says):
+    with pytest.raises(ValueError, match=says):
+        PixelGanConfig(**change)
 
 
 def test_an_autoencoder_learns_to_invert_one_batch_of_digits():

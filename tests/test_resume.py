@@ -14,6 +14,7 @@ from tests.support import (
     TINY_AUTOENCODER,
     TINY_GAN,
     TINY_IMAGE_PHASE,
+    TINY_PIXEL_GAN,
     Finished,
     file_names,
     one_sentence,
@@ -23,7 +24,7 @@ from training.loop import read_json, read_metrics
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 IMAGE_PHASE = "training.latent_gan --phase image"
-STAGES = ("training.autoencoder", "training.latent_gan", IMAGE_PHASE)
+STAGES = ("training.autoencoder", "training.latent_gan", IMAGE_PHASE, "training.pixel_gan")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,8 @@ def options(module: str, folder: Path, out: str, **values: Any) -> dict[str, Any
         return {**TINY_AUTOENCODER, "cache": folder / "cache", "out": folder / out, **values}
     if module == IMAGE_PHASE:
         return {**TINY_IMAGE_PHASE, "latent_gan": folder / "gan", "out": folder / out, **values}
+    if module == "training.pixel_gan":
+        return {**TINY_PIXEL_GAN, "autoencoder": folder / "autoencoder", "out": folder / out, **values}
     return {**TINY_GAN, "autoencoder": folder / "autoencoder", "out": folder / out, **values}
 
 
@@ -52,7 +55,7 @@ def interrupt(module: str, given: dict[str, Any], number: int, at: int) -> Finis
 @pytest.fixture(scope="module")
 def finished(folder: Path) -> dict[str, Path]:
     """One uninterrupted run of each stage."""
-    outs = {"training.autoencoder": "autoencoder", "training.latent_gan": "gan", IMAGE_PHASE: "image"}
+    outs = dict(zip(STAGES, ("autoencoder", "gan", "image", "pixels"), strict=True))
     for module, out in outs.items():
         finish(module, options(module, folder, out))
     return {module: folder / out for module, out in outs.items()}
@@ -112,6 +115,7 @@ def test_a_finished_run_holds_weights_metrics_and_what_made_them(finished, modul
         "training.autoencoder": "val_psnr",
         "training.latent_gan": "latent_frechet",
         IMAGE_PHASE: "psnr_cut",
+        "training.pixel_gan": "sharpness",
     }
     key = keys[module]
     assert lines[-1]["step"] == 20
@@ -196,6 +200,7 @@ def test_a_finished_stage_is_not_run_again(finished, module, folder):
         ("training.autoencoder", {"hold_out": ("3",)}, "hold_out is ['3'], was ['7']"),
         ("training.autoencoder", {"batch": 16}, "batch is 16, was 32"),
         ("training.latent_gan", {"lr": 0.5}, "lr is 0.5"),
+        ("training.pixel_gan", {"optimiser": "sgd"}, "optimiser is 'sgd', was 'adam'"),
         (IMAGE_PHASE, {"adversarial": 0.5}, "adversarial is 0.5, was 0.02"),
     ],
 )

@@ -32,7 +32,7 @@ class AdversarialOptions(RunOptions):
     """Weight of R1 + R2, over 2; 0 leaves them out."""
     penalty_every: int = 4
     """Steps between gradient penalties; each then counts that many times."""
-    images: int = 6_000_000
+    images: int = 4_000_000
     """Training length, in images shown to the discriminator."""
     batch: int = 256
     """Images a step."""
@@ -74,6 +74,8 @@ class AdversarialOptions(RunOptions):
 
 def decayed(step: int, steps: int, decay: float) -> float:
     """Share of the learning rate at a step: 1, then half a cosine to 0 over the last ``decay``."""
+    if not decay:
+        return 1.0
     left = (steps - step) / max(1, round(decay * steps))
     return 0.5 - 0.5 * float(np.cos(np.pi * min(1.0, left)))
 
@@ -91,9 +93,12 @@ def fixed_z(options: AdversarialOptions, n: int, purpose: int) -> Tensor:
 
 @torch.inference_mode()
 def sample(network: nn.Module, z: Tensor, batch: int = 4096) -> Tensor:
-    """Output float32, on the CPU, of a network for z (n, z_dim), e.g. latents (n, latent_dim)."""
-    device = next(network.parameters()).device
-    return torch.cat([network(part.to(device)).float().cpu() for part in z.split(batch)])
+    """Output float32, on the CPU, of a network in evaluation mode, e.g. latents (n, latent_dim) for z."""
+    device, mode = next(network.parameters()).device, network.training
+    network.eval()
+    output = torch.cat([network(part.to(device)).float().cpu() for part in z.split(batch)])
+    network.train(mode)
+    return output
 
 
 def overfit(of_train: Tensor, of_val: Tensor, of_generated: Tensor) -> float:

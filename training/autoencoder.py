@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class AutoencoderOptions(DataOptions, RunOptions):
     """Options of ``python -m training.autoencoder``."""
 
-    code_channels: int = 16
+    code_channels: int = 20
     """Channels of the code."""
     code_size: int = 8
     """Side of the code; the code holds code_channels * code_size^2 numbers."""
@@ -52,11 +52,11 @@ class AutoencoderOptions(DataOptions, RunOptions):
     """Weight of the mean absolute error."""
     ssim: float = 0.2
     """Weight of 1 - SSIM."""
-    code_noise: float = 0.1
+    code_noise: float = 0.3
     """Standard deviation of Gaussian noise on the code, which makes the decoder smooth."""
     code_penalty: float = 0.005
     """Weight of the code's mean square: with the noise, a Gaussian code of constant variance."""
-    images: int = 120_000
+    images: int = 64_000
     """Training length, in images."""
     batch: int = 64
     """Images a step."""

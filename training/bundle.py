@@ -41,7 +41,7 @@ class BundleOptions:
     """Folder of a finished image phase over this GAN: its decoder ships in the autoencoder's place."""
     out: Path = Path("pretrained/bundle")
     """Folder of the bundle."""
-    generated: int = 4000
+    generated: int = 3500
     """Samples of the generator to store, with their z."""
     judge: bool = True
     """Ask the ImageNet judge what it sees (only for classes that ImageNet has)."""
@@ -72,7 +72,7 @@ def run_bundle(options: BundleOptions) -> Path:
         image_phase.load_run(options.image_phase, model, generator)
         stages["image_phase"] = options.image_phase
     dataset = open_dataset(ae_options)
-    # What ships is float16, and 8 bits of codes: compute everything from what the app will have.
+    # What ships is float16, and 7 bits of codes: compute everything from what the app will have.
     model.half().float()
     generator.half().float()
 
@@ -150,8 +150,8 @@ def run_bundle(options: BundleOptions) -> Path:
             autoencoder=model,
             generator=generator,
             standardisation=standard,
+            real_codes=real,
             latents={
-                "real_codes": real,
                 "real_labels": dataset.store.labels,
                 "real_splits": np.array([SPLITS.index(s) for s in dataset.splits]),
                 "generated_z": z.numpy(),

@@ -22,6 +22,8 @@ POSITIVE = frozenset(
     | {"log_every", "checkpoint_every", "autoencoder_images", "latent_gan_images", "size"}
     | {"image_phase_images"}
 )
+# Stages of training, each with a folder of its own below runs/<preset>.
+STAGES = ("autoencoder", "latent_gan", "image_phase", "pixel_gan")
 
 
 class UserError(Exception):
@@ -40,9 +42,9 @@ def preset_options(options: type[Options], stage: str, preset: str) -> Options:
     """Options of a stage as its preset has them, with the run's folder in ``runs/<preset>/<stage>``."""
     if preset not in PRESETS:
         raise UserError(f"there is no preset {preset!r}; the presets are {', '.join(PRESETS)}")
-    values: dict[str, Any] = {"preset": preset, **PRESETS[preset].get(stage, {})}
+    values: dict[str, Any] = {"preset": preset}
     names = {f.name for f in dataclasses.fields(options)}  # type: ignore[arg-type]
-    folders = {s: Path("runs") / preset / s for s in ("autoencoder", "latent_gan", "image_phase")}
+    folders = {s: Path("runs") / preset / s for s in STAGES}
     if not PRESETS[preset].get("image_phase", {}).get("images", 1):
         del folders["image_phase"]  # this preset has none
     values |= {name: folder for name, folder in folders.items() if name in names}
@@ -50,7 +52,7 @@ def preset_options(options: type[Options], stage: str, preset: str) -> Options:
         values["out"] = folders[stage]
     elif stage == "bundle":
         values["out"] = Path("pretrained") / preset
-    return options(**values)
+    return options(**values | PRESETS[preset].get(stage, {}))
 
 
 def early_choice(name: str, default: str) -> str:

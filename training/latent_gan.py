@@ -62,7 +62,7 @@ class LatentGanOptions(AdversarialOptions):
     """Width of both networks; channels at the code's resolution where they are convolutions."""
     blocks: int = 4
     """Residual blocks of both (at each of two resolutions where they are convolutions)."""
-    code_noise: float = 0.2
+    code_noise: float = 0.3
     """Standard deviation of fresh Gaussian noise on each real code, so that the discriminator cannot learn
     the codes by heart. About the noise that the decoder was trained with, pictures hardly change."""
     copies: int = 16

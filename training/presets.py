@@ -3,9 +3,11 @@
 A preset holds, by stage, what differs from the defaults that stand in the stage's options.
 """
 
+from pathlib import Path
 from typing import Any
 
 DEFAULT_PRESET = "imagewoof64"
+_IMAGEWOOF64 = Path("runs/imagewoof64/autoencoder")
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # ImageWoof at 64 px: about an hour on one CPU core with native bf16. Its numbers are the defaults.
@@ -23,7 +25,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "image_size": 64,
             "code_channels": 8,
             "widths": (48, 96, 160),
-            "code_noise": 0.3,
             "images": 48_000,
         },
         "latent_gan": {
@@ -31,7 +32,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "copies": 8,
             "latent_dim": 96,
             "z_dim": 96,
-            "code_noise": 0.3,
         },
         "image_phase": {"images": 0},
         "bundle": {},
@@ -44,7 +44,6 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "margin": 0,
             "mirror": False,
             "code_channels": 4,
-            "code_noise": 0.3,
             "code_size": 4,
             "widths": (32, 64),
             "encoder_blocks": (0, 1),
@@ -70,5 +69,23 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
         "image_phase": {"images": 0},  # at 16 px nothing is blurred
         "bundle": {"generated": 2_000, "judge": False},
+        "pixel_gan": {"widths": (64, 128), "z_dim": 32, "batch": 64, "images": 128_000},
+    },
+    # The opponents of the latent GAN, over the data of imagewoof64 unless --autoencoder says otherwise.
+    "modern": {"pixel_gan": {"autoencoder": _IMAGEWOOF64}},
+    "dcgan": {
+        "pixel_gan": {
+            "autoencoder": _IMAGEWOOF64,
+            "network": "dcgan",
+            "widths": (64, 128, 256, 512),
+            "z_dim": 100,
+            "loss": "non-saturating",
+            "gamma": 0.0,
+            "batch": 128,
+            "lr": 2e-4,
+            "beta1": 0.5,
+            "decay": 0.0,
+            "ema_images": 1,
+        },
     },
 }

@@ -1,0 +1,179 @@
+"""Train a GAN on pixels: the opponent of the latent GAN, on the same crops with the same hold-out.
+
+    python -m training.pixel_gan --preset modern --autoencoder runs/imagewoof64/autoencoder
+    python -m training.pixel_gan --preset dcgan --autoencoder runs/imagewoof64/autoencoder
+
+``modern`` has the latent GAN's loss, penalties, weight average and shifted and mirrored copies, so that the
+space is the only difference; ``dcgan`` is Radford et al. 2015 (arXiv 1511.06434). The autoencoder takes no
+part in training: its options say which data there are. To resume, run the same command again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from explorer.networks import (
+    PixelDiscriminator,
+    PixelGanConfig,
+    PixelGenerator,
+    parameter_count,
+    to_uint8,
+    to_unit_range,
+)
+from training import metrics
+from training.adversarial import (
+    AdversarialOptions,
+    AdversarialPair,
+    fixed_z,
+    overfit,
+    sample,
+    snapshot_path,
+)
+from training.autoencoder import load_run as load_autoencoder_run
+from training.autoencoder import load_weights, options_from_json, save_weights
+from training.cli import UserError, print_dry_run
+from training.data.dataset import augment, center_crop, open_dataset
+from training.device import resolve_device
+from training.loop import batch_indices, open_run, read_json, training_slices, write_atomically, write_json
+
+PROBE = 256  # images of each kind that the discriminator is asked about while training
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelGanOptions(AdversarialOptions):
+    """Options of ``python -m training.pixel_gan``."""
+
+    preset: str = "modern"
+    """modern or dcgan (see training/presets.py); the other options override it."""
+    network: Literal["residual", "dcgan"] = "residual"
+    """residual: the autoencoder's own blocks; dcgan: Radford et al. 2015."""
+    widths: tuple[int, ...] = (64, 128, 192, 256)
+    """Channels at image_size/2, /4, ... of both networks."""
+    z_dim: int = 128
+    """Numbers drawn from the standard normal prior."""
+    images: int = 400_000
+    """Training length, in crops shown to the discriminator."""
+    batch: int = 32
+    """Crops a step."""
+    lr: float = 2e-4
+    """Learning rate of both networks, falling to zero over the last ``decay`` of training."""
+    gamma: float = 0.1
+    """Weight of R1 + R2, over 2; 0 leaves them out."""
+    ema_images: int = 20_000
+    """Horizon of the generator's weight average, in images; 1 is no average."""
+
+    def config(self, image_size: int) -> PixelGanConfig:
+        """The networks' shape, for images of this size. Raises UserError where they cannot be built."""
+        try:
+            return PixelGanConfig(self.z_dim, image_size, self.widths, self.network)
+        except ValueError as error:
+            raise UserError(f"this GAN cannot be built: {error}; change --widths or --network") from None
+
+
+def pictures(network: torch.nn.Module, z: Tensor) -> Tensor:
+    """Pictures uint8 (n, s, s, 3) that a pixel generator makes of z (n, z_dim)."""
+    return to_uint8(sample(network, z, batch=256))
+
+
+class PixelGan:
+    """A pixel GAN under training."""
+
+    def __init__(self, options: PixelGanOptions, device: torch.device) -> None:
+        self.options, self.device = options, device
+        _, self.data_options = load_autoencoder_run(options.autoencoder)
+        size = self.data_options.image_size
+        config = options.config(size)
+        dataset = open_dataset(self.data_options)
+        self.images = dataset.seen("train").to(device)
+        self.val = center_crop(dataset.seen("val"), size)
+        torch.manual_seed(options.seed)
+        generator, discriminator = PixelGenerator(config), PixelDiscriminator(config)
+        for network in (generator, discriminator):
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.pair = AdversarialPair(generator, discriminator, options, device)
+        self._z_snapshot = fixed_z(options, options.snapshot_samples, purpose=2).half().float()
+
+    def step(self, index: int) -> dict[str, Tensor]:
+        """One step of both networks."""
+        o, data = self.options, self.data_options
+        chosen = torch.from_numpy(batch_indices(o.seed, index, o.batch, len(self.images)))
+        crops = augment(self.images[chosen.to(self.device)], data.image_size, data.mirror)
+        return self.pair.step(index, to_unit_range(crops))
+
+    def evaluate(self, done: int) -> dict[str, float]:
+        """Measure the averaged generator after ``done`` steps, and take a snapshot where one is due."""
+        if done in self.options.snapshot_steps:
+            path = snapshot_path(self.options.out, done * self.options.batch)
+            path.parent.mkdir(exist_ok=True)
+            made = {"pictures": pictures(self.pair.ema, self._z_snapshot).contiguous()}
+            write_atomically(path, lambda temporary: save_file(made, temporary))
+        generated = pictures(self.pair.ema, fixed_z(self.options, PROBE, purpose=1))
+        train = center_crop(self.images[:: max(1, len(self.images) // PROBE)].cpu(), generated.shape[1])
+        val = self.val[:: max(1, len(self.val) // PROBE)]
+        scores = [
+            sample(self.pair.discriminator, to_unit_range(x), batch=256) for x in (train, val, generated)
+        ]
+        ratio = metrics.sharpness(generated).mean() / metrics.sharpness(val).mean()
+        return {"sharpness": ratio.item(), "d_overfit": overfit(*scores)}
+
+    def train(self, slice_seconds: float = float("inf")) -> Iterator[float]:
+        """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
+        o = self.options
+        seconds = 0.0
+        for seconds in training_slices(
+            o, self.pair.state, self.step, steps=o.steps, batch=o.batch, device=self.device,
+            evaluate=self.evaluate, evaluate_at=o.evaluates_at, description="pixel GAN",
+            slice_seconds=slice_seconds,
+        ):  # fmt: skip
+            yield seconds
+        save_weights(o.out / "generator.safetensors", self.pair.ema)
+        write_json(
+            o.out / "done.json",
+            {
+                "seconds": seconds,
+                "images": o.steps * o.batch,
+                "parameters": {
+                    "generator": parameter_count(self.pair.generator),
+                    "discriminator": parameter_count(self.pair.discriminator),
+                },
+            },
+        )
+
+
+def run_pixel_gan(options: PixelGanOptions) -> Path:
+    """Train (or continue, or find done) and return the run's folder.
+
+    The folder then holds ``generator.safetensors`` (averaged weights), ``snapshots/`` and ``done.json``.
+    """
+    if options.dry_run:
+        print_dry_run(options, steps=options.steps, snapshot_steps=options.snapshot_steps)
+        return options.out
+    device = resolve_device(options.device)
+    options.config(load_autoencoder_run(options.autoencoder)[1].image_size)
+    open_run(options, device)
+    if not (options.out / "done.json").is_file():
+        for _ in PixelGan(options, device).train():
+            pass
+    return options.out
+
+
+def load_run(folder: Path) -> tuple[PixelGenerator, PixelGanOptions]:
+    """The averaged generator of a finished run, in evaluation mode, and its options."""
+    if not (folder / "done.json").is_file():
+        raise UserError(f"{folder} holds no finished pixel GAN; run python -m training.pixel_gan first")
+    options = options_from_json(PixelGanOptions, read_json(folder / "options.json")["options"])
+    size = load_autoencoder_run(options.autoencoder)[1].image_size
+    generator = PixelGenerator(options.config(size))
+    load_weights(folder / "generator.safetensors", generator)
+    return generator.eval().requires_grad_(False), options
+
+
+if __name__ == "__main__":
+    from training.cli import run_script
+
+    run_script(PixelGanOptions, "pixel_gan", run_pixel_gan)
