@@ -15,5 +15,6 @@ st.navigation(
         st.Page("explorer/pages/map.py", title="Map", icon=":material/scatter_plot:", default=True),
         st.Page("explorer/pages/journey.py", title="Journey", icon=":material/route:"),
         st.Page("explorer/pages/held_out.py", title="Held-out", icon=":material/pets:"),
+        st.Page("explorer/pages/speed.py", title="Speed", icon=":material/speed:"),
     ]
 ).run()

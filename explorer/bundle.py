@@ -26,6 +26,7 @@ from safetensors.numpy import save as to_bytes
 from explorer.latent import Standardisation
 from explorer.networks import Autoencoder, AutoencoderConfig, GanConfig, Generator
 from explorer.projection import map_features, place
+from explorer.race import LATENT, PIXEL
 
 FORMAT = "dual-space-bundle"
 VERSION = 2
@@ -49,8 +50,9 @@ FILES = (
 UNREADABLE = (
     SafetensorError, OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError,
 )  # fmt: skip
-# What training.evaluate adds to a bundle.
-EVALUATION = "evaluation.json"
+# What training.evaluate and training.race add to a bundle.
+EVALUATION, RACE = "evaluation.json", "race.json"
+ADDED = (EVALUATION, RACE)
 
 
 class BundleError(Exception):
@@ -71,7 +73,7 @@ class Bundle:
     judge: ImageNet class index int16 and probability float16 that the judge gave to 'photo' (n,),
     'round_trip' (n,) and 'generated' (m,), e.g. judge['photo_top1']; -1 where it was not asked.
     curves: metrics by stage, as written while training. card: README.md.
-    evaluation: what ``training.evaluate`` measured; None where it was not run.
+    evaluation, race: what ``training.evaluate`` and ``training.race`` measured; None where not run.
     """
 
     path: Path
@@ -94,6 +96,7 @@ class Bundle:
     curves: dict[str, list[dict[str, float]]]
     card: str
     evaluation: dict[str, Any] | None
+    race: dict[str, Any] | None
     standardisation: Standardisation
     autoencoder_config: AutoencoderConfig
     gan_config: GanConfig
@@ -277,8 +280,36 @@ def _check_evaluation(found: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
+def _check_race(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The race, if it has what the app shows; raises BundleError if not."""
+    try:
+        for key in ("floor", "n"):
+            float(found[key])
+        found["device"], found["options"]["budget"], found["options"]["preset"], found["judge"]["name"]
+        if not found["seeds"]:
+            raise ValueError("no seed")
+        for seed in found["seeds"]:
+            for part in (seed["codec"], *(seed["contestants"][name] for name in (LATENT, PIXEL))):
+                for key in ("seconds", "seconds_per_step", "flops_per_step", "batch"):
+                    float(part[key])
+            float(seed["encoding"]["seconds"]), float(seed["ceiling"])
+            for contestant in seed["contestants"].values():
+                for point in contestant["curve"]:
+                    for key in ("seconds", "total", "images", "frechet"):
+                        float(point[key])
+                    if not point["sheet"].startswith("data:image/"):
+                        raise ValueError("a sheet is no picture")
+                if not contestant["curve"] and contestant["stopped"] is None:
+                    raise ValueError("an empty curve")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            f"{path} is incomplete ({type(error).__name__}: {error}); run python -m training.race again"
+        ) from None
+    return found
+
+
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
-    listed = [*FILES, EVALUATION] if EVALUATION in manifest["files"] else FILES
+    listed = [*FILES, *(name for name in ADDED if name in manifest["files"])]
     contents = {name: _read(path / name) for name in listed}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
@@ -292,6 +323,11 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
             return load_arrays(gzip.decompress(content) if name.endswith(".gz") else content)
 
         return _parse(path / name, load, contents[name])
+
+    def added(name: str, check: Callable[[Any, Path], dict[str, Any]]) -> dict[str, Any] | None:
+        if name not in contents:
+            return None
+        return check(_parse(path / name, json.loads, contents[name]), path / name)
 
     autoencoder = AutoencoderConfig(**manifest["networks"]["autoencoder"])
     gan = GanConfig(**manifest["networks"]["generator"])
@@ -389,11 +425,8 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         judge=judge,
         curves=_parse(path / "curves.json", json.loads, contents["curves.json"]),
         card=_parse(path / CARD, bytes.decode, contents[CARD]),
-        evaluation=(
-            _check_evaluation(_parse(path / EVALUATION, json.loads, contents[EVALUATION]), path / EVALUATION)
-            if EVALUATION in contents
-            else None
-        ),
+        evaluation=added(EVALUATION, _check_evaluation),
+        race=added(RACE, _check_race),
         standardisation=Standardisation(
             *(torch.from_numpy(standard[k].astype(np.float32)) for k in ("mean", "components", "scale"))
         ),
@@ -490,23 +523,25 @@ def write_bundle(
     return open_bundle(path)
 
 
-def update_bundle(path: Path, *, evaluation: Mapping[str, Any], card: str) -> Bundle:
-    """Put a new evaluation and card into a bundle, and open it again to check it.
+def update_bundle(path: Path, added: Mapping[str, Mapping[str, Any]], card: str | None = None) -> Bundle:
+    """Put what was measured (by file name, of ``ADDED``) and perhaps a new card into a bundle; open it again.
 
     As with ``write_bundle``, a failure leaves the bundle untouched; raises BundleError.
     """
     manifest = open_bundle(path).manifest  # damage must not get new hashes
     with _replacing(path) as temporary:
         shutil.copytree(path, temporary, dirs_exist_ok=True)
-        (temporary / EVALUATION).write_text(json.dumps(evaluation, indent=2) + "\n")
-        (temporary / CARD).write_text(card, encoding="utf-8")
+        for name, content in added.items():
+            (temporary / name).write_text(json.dumps(content, indent=2) + "\n")
+        if card is not None:
+            (temporary / CARD).write_text(card, encoding="utf-8")
         _write_manifest(temporary, manifest)
     return open_bundle(path)
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write bundle.json with the hashes of the files that are there."""
-    contents = {f: (folder / f).read_bytes() for f in (*FILES, EVALUATION) if (folder / f).is_file()}
+    contents = {f: (folder / f).read_bytes() for f in (*FILES, *ADDED) if (folder / f).is_file()}
     files = {f: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for f, c in contents.items()}
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n")
 

@@ -51,10 +51,15 @@ class App:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of two copies of pretrained/digits: a whole one and one with a truncated file."""
+    """Folder of two copies of pretrained/digits: a whole one, with a race, and one with a truncated file."""
+    from explorer.bundle import RACE, update_bundle
+    from tests.support import tiny_race
+
     folder = tmp_path_factory.mktemp("bundles")
     for name in (BUNDLE, DAMAGED):
         shutil.copytree(ROOT / "pretrained" / "digits", folder / name)
+    race = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (40, 200), (50, 180)])
+    update_bundle(folder / BUNDLE, {RACE: race})
     map_file = folder / DAMAGED / "map.safetensors"
     map_file.write_bytes(map_file.read_bytes()[:-100])
     return folder

@@ -257,3 +257,30 @@ def write_tiny_bundle(path: Path, seed: int = 0) -> Bundle:
 def file_names(folder: Path) -> Iterable[str]:
     """Names of everything in a folder, sorted."""
     return sorted(p.name for p in folder.iterdir())
+
+
+def tiny_race(latent: list[tuple[float, float]], pixel: list[tuple[float, float]]) -> dict[str, Any]:
+    """A race of one seed from (seconds, Frechet distance) of both; codec and encoding took 30 s."""
+    sheet = "data:image/gif;base64,R0lGODlhAQABAIAAAP///wAAACwAAAAAAQABAAACAkQBADs="
+
+    def contestant(curve: list[tuple[float, float]], before: float) -> dict[str, Any]:
+        points = [
+            {"seconds": s, "total": s + before, "images": int(10 * s), "frechet": f, "sheet": sheet}
+            for s, f in curve
+        ]
+        return {
+            "batch": 10, "steps": 100, "stopped": None, "seconds": curve[-1][0],
+            "seconds_per_step": 0.01, "flops_per_step": 1e6, "curve": points,
+        }  # fmt: skip
+
+    return {
+        "format": 1, "device": "test device", "options": {"budget": 1.0, "preset": "digits"}, "n": 100,
+        "floor": 5.0, "judge": {"name": "Test judge", "size": 128},
+        "seeds": [
+            {
+                "seed": 0, "ceiling": 20.0, "encoding": {"seconds": 10.0, "images": 100},
+                "codec": {"seconds": 20.0, "batch": 10, "seconds_per_step": 0.02, "flops_per_step": 2e6},
+                "contestants": {"latent": contestant(latent, 30.0), "pixel": contestant(pixel, 0.0)},
+            }
+        ],
+    }  # fmt: skip

@@ -208,7 +208,7 @@ def test_an_incomplete_evaluation_is_one_sentence(evaluated, tmp_path, gone):
     evaluation = open_bundle(evaluated).evaluation
     del evaluation[gone]
     with pytest.raises(BundleError, match=r"evaluation\.json is incomplete"):
-        update_bundle(bundle, evaluation=evaluation, card="x")
+        update_bundle(bundle, {EVALUATION: evaluation}, "x")
     assert open_bundle(bundle).evaluation.keys() > evaluation.keys()  # the old one still stands
 
 
@@ -218,7 +218,7 @@ def test_an_impossible_count_is_refused(evaluated, tmp_path):
     evaluation = open_bundle(evaluated).evaluation
     evaluation["structure"]["samples"] = {"k": 5, "n": 3}
     with pytest.raises(BundleError, match="5 of 3"):
-        update_bundle(bundle, evaluation=evaluation, card="x")
+        update_bundle(bundle, {EVALUATION: evaluation}, "x")
 
 
 def test_updating_a_damaged_bundle_does_not_hide_the_damage(evaluated, tmp_path):
@@ -227,7 +227,7 @@ def test_updating_a_damaged_bundle_does_not_hide_the_damage(evaluated, tmp_path)
     path = bundle / "generator.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(BundleError, match=r"generator\.safetensors is damaged"):
-        update_bundle(bundle, evaluation={}, card="x")
+        update_bundle(bundle, {EVALUATION: {}}, "x")
 
 
 def test_the_table_of_seeds_has_mean_and_spread(evaluated, capsys):

@@ -64,7 +64,7 @@ def test_stages_already_done_are_not_run_again(bundle, options, monkeypatch):
     def never(*_: object, **__: object) -> float:
         raise AssertionError("a finished stage was trained again")
 
-    monkeypatch.setattr("training.autoencoder.train", never)
+    monkeypatch.setattr("training.autoencoder.training_slices", never)
     monkeypatch.setattr("training.latent_gan.training_slices", never)
     before = open_bundle(bundle)
     after = open_bundle(run_pipeline(options))

@@ -6,6 +6,7 @@ To resume, run the same command again.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,15 @@ from training import losses, metrics
 from training.cli import UserError, print_dry_run
 from training.data.dataset import DataOptions, augment, center_crop, open_dataset, open_listing
 from training.device import autocast, has_fast_bf16, resolve_device
-from training.loop import RunOptions, average, batch_indices, open_run, read_json, train, write_json
+from training.loop import (
+    RunOptions,
+    average,
+    batch_indices,
+    open_run,
+    read_json,
+    training_slices,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +114,83 @@ def round_trip(
     return torch.cat(parts)
 
 
+class AutoencoderTraining:
+    """An autoencoder under training on the seen classes. Raises UserError where it cannot be built."""
+
+    def __init__(self, options: AutoencoderOptions, device: torch.device) -> None:
+        self.options, self.device = options, device
+        try:
+            config = options.config
+        except ValueError as error:
+            raise UserError(f"this autoencoder cannot be built: {error}") from None
+        dataset = open_dataset(options)
+        torch.manual_seed(options.seed)
+        self.model = Autoencoder(config)
+        self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema: AveragedModel = average(self.model, options.batch, options.ema_images)
+        self.optimiser = torch.optim.AdamW(
+            self.model.parameters(), lr=options.lr, betas=(0.9, 0.99), weight_decay=0.01,
+            fused=device.type != "mps",
+        )  # fmt: skip
+        self.images = dataset.seen("train").to(device)
+        val = center_crop(dataset.seen("val"), options.image_size)
+        self.probe = val[torch.linspace(0, len(val) - 1, min(512, len(val))).long()]
+
+    def step(self, index: int) -> dict[str, Tensor]:
+        """One step of encoder and decoder."""
+        o, device = self.options, self.device
+        for group in self.optimiser.param_groups:
+            group["lr"] = o.lr * cosine_rate(index, o.steps)
+        chosen = torch.from_numpy(batch_indices(o.seed, index, o.batch, len(self.images)))
+        target = to_unit_range(augment(self.images[chosen.to(device)], o.image_size, o.mirror))
+        with autocast(device, o.precision):
+            codes = self.model.encoder(target).float()
+            noisy = codes + o.code_noise * torch.randn_like(codes)
+            output = self.model.decoder(noisy)
+        fit = losses.reconstruction(output.float(), target, l2=o.l2, l1=o.l1, ssim=o.ssim)
+        penalty = codes.square().mean()
+        self.optimiser.zero_grad(set_to_none=True)
+        (fit + o.code_penalty * penalty).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.ema.update_parameters(self.model)
+        return {"loss": fit, "code_mean_square": penalty}
+
+    def evaluate(self, _: int) -> dict[str, float]:
+        """Fidelity on seen validation images."""
+        probe = self.probe
+        output = round_trip(self.ema.module, probe, self.device, self.options.precision)
+        return {
+            "val_psnr": metrics.psnr(output, probe).mean().item(),
+            "val_ssim": metrics.ssim(output, probe).mean().item(),
+            "val_sharpness": (metrics.sharpness(output).mean() / metrics.sharpness(probe).mean()).item(),
+        }
+
+    def train(self, slice_seconds: float = float("inf"), progress_bar: bool = True) -> Iterator[float]:
+        """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
+        o = self.options
+        every = max(1, o.evaluate_every // o.batch)
+        seconds = 0.0
+        for seconds in training_slices(
+            o, {"model": self.model, "ema": self.ema, "optimiser": self.optimiser}, self.step,
+            steps=o.steps, batch=o.batch, device=self.device, evaluate=self.evaluate,
+            evaluate_at=lambda done: done % every == 0 or done == o.steps,
+            description="autoencoder", slice_seconds=slice_seconds, progress_bar=progress_bar,
+        ):  # fmt: skip
+            yield seconds
+        save_weights(o.out / "autoencoder.safetensors", self.ema.module)
+        fast = has_fast_bf16(self.device) and o.precision == "auto"
+        write_json(
+            o.out / "done.json",
+            {
+                "seconds": seconds,
+                "images": o.steps * o.batch,
+                "parameters": parameter_count(self.model),
+                "bf16": fast or o.precision == "bf16",
+            },
+        )
+
+
 def run_autoencoder(options: AutoencoderOptions) -> Path:
     """Train (or continue, or find done) and return the run's folder.
 
@@ -116,69 +202,11 @@ def run_autoencoder(options: AutoencoderOptions) -> Path:
         print_dry_run(options, steps=options.steps, seen=seen, held_out=held_out, images=len(source.items))
         return options.out
     device = resolve_device(options.device)
-    try:
-        config = options.config
-    except ValueError as error:
-        raise UserError(f"this autoencoder cannot be built: {error}") from None
-    dataset = open_dataset(options)
+    training = AutoencoderTraining(options, device)
     open_run(options, device)
-    if (options.out / "done.json").is_file():
-        return options.out
-
-    torch.manual_seed(options.seed)
-    model = Autoencoder(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ema: AveragedModel = average(model, options.batch, options.ema_images)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=options.lr, betas=(0.9, 0.99), weight_decay=0.01,
-        fused=device.type != "mps",
-    )  # fmt: skip
-    images = dataset.seen("train").to(device)
-    val = center_crop(dataset.seen("val"), options.image_size)
-    probe = val[torch.linspace(0, len(val) - 1, min(512, len(val))).long()]
-
-    def step(index: int) -> dict[str, Tensor]:
-        for group in optimiser.param_groups:
-            group["lr"] = options.lr * cosine_rate(index, options.steps)
-        chosen = torch.from_numpy(batch_indices(options.seed, index, options.batch, len(images)))
-        target = to_unit_range(augment(images[chosen.to(device)], options.image_size, options.mirror))
-        with autocast(device, options.precision):
-            codes = model.encoder(target).float()
-            noisy = codes + options.code_noise * torch.randn_like(codes)
-            output = model.decoder(noisy)
-        fit = losses.reconstruction(output.float(), target, l2=options.l2, l1=options.l1, ssim=options.ssim)
-        penalty = codes.square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        (fit + options.code_penalty * penalty).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        ema.update_parameters(model)
-        return {"loss": fit, "code_mean_square": penalty}
-
-    def evaluate(_: int) -> dict[str, float]:
-        output = round_trip(ema.module, probe, device, options.precision)
-        return {
-            "val_psnr": metrics.psnr(output, probe).mean().item(),
-            "val_ssim": metrics.ssim(output, probe).mean().item(),
-            "val_sharpness": (metrics.sharpness(output).mean() / metrics.sharpness(probe).mean()).item(),
-        }
-
-    every = max(1, options.evaluate_every // options.batch)
-    seconds = train(
-        options, {"model": model, "ema": ema, "optimiser": optimiser}, step,
-        steps=options.steps, batch=options.batch, device=device, evaluate=evaluate,
-        evaluate_at=lambda done: done % every == 0 or done == options.steps,
-        description="autoencoder",
-    )  # fmt: skip
-    save_weights(options.out / "autoencoder.safetensors", ema.module)
-    write_json(
-        options.out / "done.json",
-        {
-            "seconds": seconds,
-            "images": options.steps * options.batch,
-            "parameters": parameter_count(model),
-            "bf16": (has_fast_bf16(device) and options.precision == "auto") or options.precision == "bf16",
-        },
-    )
+    if not (options.out / "done.json").is_file():
+        for _ in training.train():
+            pass
     return options.out
 
 

@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from explorer.bundle import Bundle, BundleError, open_bundle, update_bundle
+from explorer.bundle import EVALUATION, Bundle, BundleError, open_bundle, update_bundle
 from explorer.decoding import decode, encode
 from explorer.rates import share
 from training import card, metrics
@@ -360,7 +360,7 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     print(tables)
     try:
         update_bundle(
-            options.bundle, evaluation=evaluation, card=card.model_card(bundle.manifest, dataset, tables)
+            options.bundle, {EVALUATION: evaluation}, card.model_card(bundle.manifest, dataset, tables)
         )
     except BundleError as error:
         raise UserError(str(error)) from None

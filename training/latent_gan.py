@@ -195,14 +195,14 @@ class LatentGan:
             "d_overfit": overfit(*scores),
         }
 
-    def train(self, slice_seconds: float = float("inf")) -> Iterator[float]:
+    def train(self, slice_seconds: float = float("inf"), progress_bar: bool = True) -> Iterator[float]:
         """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
         o = self.options
         seconds = 0.0
         for seconds in training_slices(
             o, self.pair.state, self.step, steps=o.steps, batch=o.batch, device=self.device,
             evaluate=self.evaluate, evaluate_at=o.evaluates_at, description="latent GAN",
-            slice_seconds=slice_seconds,
+            slice_seconds=slice_seconds, progress_bar=progress_bar,
         ):  # fmt: skip
             yield seconds
         save_weights(o.out / "generator.safetensors", self.pair.ema)

@@ -257,6 +257,7 @@ def training_slices(
     evaluate_at: Callable[[int], bool] = lambda step: False,
     description: str = "training",
     slice_seconds: float = float("inf"),
+    progress_bar: bool = True,
 ) -> Iterator[float]:
     """Run ``step_fn(step)`` for each step up to ``steps``, continuing from the last checkpoint.
 
@@ -318,7 +319,7 @@ def training_slices(
     metrics = MetricsLog(options.out, done)
     progress = tqdm(
         desc=description, total=steps * batch, initial=done * batch, unit="img", unit_scale=True,
-        mininterval=1, smoothing=0.05,
+        mininterval=1, smoothing=0.05, disable=not progress_bar,
     )  # fmt: skip
     try:
         while done < steps:

@@ -37,7 +37,7 @@ from training.adversarial import (
 from training.autoencoder import load_run as load_autoencoder_run
 from training.autoencoder import load_weights, options_from_json, save_weights
 from training.cli import UserError, print_dry_run
-from training.data.dataset import augment, center_crop, open_dataset
+from training.data.dataset import DataOptions, augment, center_crop, open_dataset
 from training.device import resolve_device
 from training.loop import batch_indices, open_run, read_json, training_slices, write_atomically, write_json
 
@@ -83,14 +83,12 @@ def pictures(network: torch.nn.Module, z: Tensor) -> Tensor:
 class PixelGan:
     """A pixel GAN under training."""
 
-    def __init__(self, options: PixelGanOptions, device: torch.device) -> None:
-        self.options, self.device = options, device
-        _, self.data_options = load_autoencoder_run(options.autoencoder)
-        size = self.data_options.image_size
-        config = options.config(size)
-        dataset = open_dataset(self.data_options)
+    def __init__(self, options: PixelGanOptions, data: DataOptions, device: torch.device) -> None:
+        self.options, self.data, self.device = options, data, device
+        config = options.config(data.image_size)
+        dataset = open_dataset(data)
         self.images = dataset.seen("train").to(device)
-        self.val = center_crop(dataset.seen("val"), size)
+        self.val = center_crop(dataset.seen("val"), data.image_size)
         torch.manual_seed(options.seed)
         generator, discriminator = PixelGenerator(config), PixelDiscriminator(config)
         for network in (generator, discriminator):
@@ -100,7 +98,7 @@ class PixelGan:
 
     def step(self, index: int) -> dict[str, Tensor]:
         """One step of both networks."""
-        o, data = self.options, self.data_options
+        o, data = self.options, self.data
         chosen = torch.from_numpy(batch_indices(o.seed, index, o.batch, len(self.images)))
         crops = augment(self.images[chosen.to(self.device)], data.image_size, data.mirror)
         return self.pair.step(index, to_unit_range(crops))
@@ -121,14 +119,14 @@ class PixelGan:
         ratio = metrics.sharpness(generated).mean() / metrics.sharpness(val).mean()
         return {"sharpness": ratio.item(), "d_overfit": overfit(*scores)}
 
-    def train(self, slice_seconds: float = float("inf")) -> Iterator[float]:
+    def train(self, slice_seconds: float = float("inf"), progress_bar: bool = True) -> Iterator[float]:
         """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
         o = self.options
         seconds = 0.0
         for seconds in training_slices(
             o, self.pair.state, self.step, steps=o.steps, batch=o.batch, device=self.device,
             evaluate=self.evaluate, evaluate_at=o.evaluates_at, description="pixel GAN",
-            slice_seconds=slice_seconds,
+            slice_seconds=slice_seconds, progress_bar=progress_bar,
         ):  # fmt: skip
             yield seconds
         save_weights(o.out / "generator.safetensors", self.pair.ema)
@@ -154,10 +152,11 @@ def run_pixel_gan(options: PixelGanOptions) -> Path:
         print_dry_run(options, steps=options.steps, snapshot_steps=options.snapshot_steps)
         return options.out
     device = resolve_device(options.device)
-    options.config(load_autoencoder_run(options.autoencoder)[1].image_size)
+    _, data = load_autoencoder_run(options.autoencoder)
+    options.config(data.image_size)
     open_run(options, device)
     if not (options.out / "done.json").is_file():
-        for _ in PixelGan(options, device).train():
+        for _ in PixelGan(options, data, device).train():
             pass
     return options.out
 

@@ -1,0 +1,83 @@
+"""The Speed page: a race between a GAN on codes and one on pixels, as it was run for the bundle."""
+
+import json
+from typing import Any
+
+import streamlit as st
+
+from explorer.bundle import Bundle
+from explorer.palette import TEXT, current_theme
+from explorer.race import LATENT, PIXEL, cost_table, latest, quality_table, verdict
+from explorer.race_figure import NAMES, race_figure
+from explorer.session import current_bundle
+
+HOW_TO = """No race was run for this bundle. Run one where it was trained, minutes to hours, and write it in:
+
+`python -m training.race --preset {preset} --hold-out {held_out} --bundle {path}`
+"""
+
+
+def show_samples(race: dict[str, Any]) -> None:
+    """Samples of both at equal seconds of training, side by side."""
+    seeds = {f"seed {s['seed']}": s for s in race["seeds"]}
+    left, right = st.columns([1, 3], vertical_alignment="bottom")
+    seed = seeds[left.selectbox("Seed", list(seeds), disabled=len(seeds) == 1)]
+    marks = sorted({round(p["total"]) for p in seed["contestants"][PIXEL]["curve"]})
+    mark = right.select_slider("Seconds of training", marks, value=marks[-1], format_func="{:,} s".format)
+    for name, column in zip((LATENT, PIXEL), st.columns(2), strict=True):
+        point = latest(seed["contestants"][name]["curve"], mark)
+        with column:
+            st.markdown(f"**{NAMES[name]}**")
+            if point is None:
+                st.info(f"Nothing yet: after {mark:,} s the codec is still being trained.")
+                continue
+            st.image(point["sheet"], width="stretch")
+            st.caption(
+                f"The first 16 samples, not picked, after {point['total']:,.0f} s, codec and encoding "
+                f"counted; {point['images']:,} images shown to the discriminator; Fréchet distance "
+                f"{point['frechet']:,.0f}."
+            )
+
+
+def show_race(bundle: Bundle, race: dict[str, Any]) -> None:
+    """Sentence, curves, samples, tables, download."""
+    st.markdown(f"**{verdict(race)}**")
+    options = race["options"]
+    st.caption(
+        f"Preset {options['preset']}; {options['budget']:g} minutes of training for each, in turns of a few "
+        f"seconds in one process on {race['device']}; judging off the clock. Quality: Fréchet distance of "
+        f"{race['n']:,} samples to as many seen validation photographs in the features of "
+        f"{race['judge']['name']}, which took no part in training. A quality that was not reached within the "
+        "budget has no time."
+    )
+    theme = current_theme()
+    st.plotly_chart(race_figure(race, text=TEXT[theme]), config={"displayModeBar": False})
+    st.subheader("Samples at equal seconds")
+    show_samples(race)
+    st.subheader("Seconds to quality")
+    st.markdown(quality_table(race))
+    st.caption(
+        "Medians over seeds, with the range. *Alone*: seconds of the GAN itself. *Break even*: so many GANs "
+        "over one codec (hold-outs, seeds, variants), and the dual space is the quicker way in all."
+    )
+    st.subheader("What a step costs")
+    st.markdown(cost_table(race))
+    st.caption("Operations are those of matrix products and convolutions, counted, not estimated.")
+    st.download_button(
+        "Race (JSON)", data=lambda: json.dumps(race), file_name=f"{bundle.name}-race.json",
+        mime="application/json", on_click="ignore", icon=":material/download:",
+    )  # fmt: skip
+
+
+st.title("Speed")
+bundle = current_bundle()
+if bundle.race is None:
+    st.info(
+        HOW_TO.format(
+            preset=bundle.manifest.get("bundle", {}).get("options", {}).get("preset", "PRESET"),
+            held_out=" ".join(f'"{name}"' for name in bundle.held_out),
+            path=bundle.path,
+        )
+    )
+else:
+    show_race(bundle, bundle.race)

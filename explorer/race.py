@@ -1,0 +1,220 @@
+"""What a race between a GAN on codes and a GAN on pixels found: time to quality, ratios, break-even.
+
+A race is what ``training.race`` wrote: a dictionary as in docs/race.md. Quality is the Frechet distance to
+seen validation crops in the judge's features, lower is better. Times are seconds of training on one device;
+a quality that was not reached within the budget has no time, and none is made up.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+from statistics import median
+from typing import Any
+
+from explorer.rates import share
+
+LATENT, PIXEL = "latent", "pixel"  # the two that every race has; others vary their optimiser
+TOLERANCE = 5.0  # seconds by which evaluations at one mark may differ, because turns last a few
+Curve = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds to one quality over the seeds that reached it.
+
+    seconds: of those that did. seeds: how many ran. limit: the seconds that the others had.
+    """
+
+    seconds: tuple[float, ...]
+    seeds: int
+    limit: float
+
+    def __str__(self) -> str:
+        if not self.seconds:
+            return f"> {self.limit:,.0f} s"
+        shown = f"{median(self.seconds):,.0f} s"
+        if len(self.seconds) > 1:
+            shown += f" ({min(self.seconds):,.0f} to {max(self.seconds):,.0f})"
+        if len(self.seconds) < self.seeds:
+            shown += f", {len(self.seconds)} of {self.seeds} seeds"
+        return shown
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times longer the pixel GAN took, over the seeds where one of the two reached the quality.
+
+    values: by seed. bound: '' where both reached it in every seed; '>' where in some seed only the latent GAN
+    did and the ratio is at least this; '<' where only the pixel GAN did; '?' where seeds differ in that.
+    """
+
+    values: tuple[float, ...]
+    bound: str
+
+    def __str__(self) -> str:
+        if not self.values or self.bound == "?":
+            return "-"
+        return f"{self.bound} {median(self.values):.3g}".strip()
+
+
+@dataclass(frozen=True)
+class Level:
+    """A quality and what it took. k: GANs over one codec from which the dual space is the quicker way."""
+
+    frechet: float
+    latent: Times
+    latent_with_codec: Times
+    pixel: Times
+    ratio: Ratio
+    ratio_with_codec: Ratio
+    break_even: tuple[float, ...]
+
+
+def best(curve: Curve) -> float:
+    """The lowest distance of a curve; infinite where nothing was measured."""
+    return min((float(point["frechet"]) for point in curve), default=float("inf"))
+
+
+def best_of(race: dict[str, Any], name: str) -> float:
+    """Median over seeds of a contestant's lowest distance."""
+    return median(best(seed["contestants"][name]["curve"]) for seed in race["seeds"])
+
+
+def reached(curve: Curve, level: float, clock: str = "seconds") -> float | None:
+    """The clock's seconds at the first evaluation that was at or below ``level``; None if none was.
+
+    clock: 'seconds' of the GAN's own training, or 'total', with codec and encoding.
+    """
+    return next((float(point[clock]) for point in curve if point["frechet"] <= level), None)
+
+
+def ratio(pairs: list[tuple[float | None, float | None]], limits: list[tuple[float, float]]) -> Ratio:
+    """Pixel seconds over latent seconds, by seed.
+
+    pairs: (latent, pixel) seconds, None where not reached. limits: how long each had at most.
+    """
+    values, bounds = [], set()
+    for (latent, pixel), (latent_limit, pixel_limit) in zip(pairs, limits, strict=True):
+        if latent is None and pixel is None:
+            continue
+        values.append(
+            (pixel_limit if pixel is None else pixel) / (latent_limit if latent is None else latent)
+        )
+        bounds.add(">" if pixel is None else "<" if latent is None else "")
+    bounded = bounds - {""}
+    return Ratio(tuple(values), "?" if len(bounded) > 1 else next(iter(bounded), ""))
+
+
+def latest(curve: Curve, seconds: float) -> dict[str, Any] | None:
+    """The last evaluation within about so many total seconds; None if there was none yet."""
+    return next((p for p in reversed(curve) if p["total"] <= seconds + TOLERANCE), None)
+
+
+def levels_of(race: dict[str, Any], count: int = 5) -> list[float]:
+    """Qualities to ask about: the pixel GAN's own best, and evenly spaced ones down to the best of all."""
+    names = (LATENT, PIXEL)
+    worst = median(max(s["contestants"][n]["curve"][0]["frechet"] for n in names) for s in race["seeds"])
+    lowest = min(best_of(race, name) for name in names)
+    spaced = [worst + (lowest - worst) * i / count for i in range(1, count)]
+    return sorted({*spaced, lowest, best_of(race, PIXEL)}, reverse=True)
+
+
+def compare(race: dict[str, Any], level: float, latent: str = LATENT, pixel: str = PIXEL) -> Level:
+    """Seconds to one quality for a contestant on codes and one on pixels, over all seeds."""
+    own, total, pixels, own_limits, total_limits, pixel_limits, break_even = [], [], [], [], [], [], []
+    for seed in race["seeds"]:
+        a, b = (seed["contestants"][name] for name in (latent, pixel))
+        own.append(reached(a["curve"], level))
+        total.append(reached(a["curve"], level, "total"))
+        pixels.append(reached(b["curve"], level))
+        own_limits.append(a["seconds"])
+        codec = seed["codec"]["seconds"] + seed["encoding"]["seconds"]
+        total_limits.append(a["seconds"] + codec)
+        pixel_limits.append(b["seconds"])
+        if own[-1] is not None and pixels[-1] is not None and pixels[-1] > own[-1]:
+            break_even.append(codec / (pixels[-1] - own[-1]))
+
+    def times(found: list[float | None], limits: list[float]) -> Times:
+        return Times(tuple(f for f in found if f is not None), len(found), max(limits))
+
+    return Level(
+        level,
+        times(own, own_limits),
+        times(total, total_limits),
+        times(pixels, pixel_limits),
+        ratio(list(zip(own, pixels, strict=True)), list(zip(own_limits, pixel_limits, strict=True))),
+        ratio(list(zip(total, pixels, strict=True)), list(zip(total_limits, pixel_limits, strict=True))),
+        tuple(break_even),
+    )
+
+
+def quality_table(race: dict[str, Any]) -> str:
+    """Markdown: a row for each quality."""
+    rows = [
+        "| Fréchet distance at most | latent GAN alone | with codec and encoding | pixel GAN "
+        "| pixel / latent alone | pixel / with codec | GANs over one codec to break even |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for found in (compare(race, level) for level in levels_of(race)):
+        even = f"{median(found.break_even):.2g}" if found.break_even else "-"
+        rows.append(
+            f"| {found.frechet:,.0f} | {found.latent} | {found.latent_with_codec} | {found.pixel} "
+            f"| {found.ratio} | {found.ratio_with_codec} | {even} |"
+        )
+    return "\n".join(rows)
+
+
+def cost_table(race: dict[str, Any]) -> str:
+    """Markdown: what a step and an image cost each contestant, medians over seeds."""
+    rows = [
+        "| contestant | batch | ms a step | images/s | GFLOP a step | MFLOP an image "
+        "| best Fréchet distance, median over seeds | called a dog at the end |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+
+    def row(name: str, entries: list[dict[str, Any]], quality: str, dogs: str) -> str:
+        per_step, flops, batch = (
+            median(e[key] for e in entries) for key in ("seconds_per_step", "flops_per_step", "batch")
+        )
+        speed = f"{1000 * per_step:,.1f} | {batch / per_step:,.0f}" if per_step else "- | -"
+        return (
+            f"| {name} | {batch:.0f} | {speed} "
+            f"| {flops / 1e9:,.2f} | {flops / batch / 1e6:,.1f} | {quality} | {dogs} |"
+        )
+
+    seeds = race["seeds"]
+    rows.append(row("codec", [s["codec"] for s in seeds], "-", "-"))
+    for name in seeds[0]["contestants"]:
+        entries = [s["contestants"][name] for s in seeds]
+        lowest = best_of(race, name)
+        quality = f"{lowest:,.0f}" if isfinite(lowest) else "-"
+        if stopped := sum(e["stopped"] is not None for e in entries):
+            quality += f" ({stopped} of {len(entries)} diverged)"
+        last = [e["curve"][-1].get("dogs") if e["curve"] else None for e in entries]
+        k, n = (sum(d[key] for d in last if d) for key in ("k", "n"))
+        rows.append(row(name, entries, quality, f"{share(k, n)}, n = {n:,}" if n else "-"))
+    return "\n".join(rows)
+
+
+def verdict(race: dict[str, Any]) -> str:
+    """The sentence that says what was found: at the pixel GAN's own best quality, and on which device."""
+    level = best_of(race, PIXEL)
+    found = compare(race, level)
+    n = len(race["seeds"])
+    where = f"on {race['device']}, {n} {'seed' if n == 1 else 'seeds'}"
+
+    def said(value: Ratio) -> str:
+        words = {"": "about ", ">": "more than ", "<": "less than "}
+        return words[value.bound] + f"{median(value.values):.3g} times"
+
+    if not found.latent.seconds:
+        return (
+            f"Within the budget the latent GAN did not reach the pixel GAN's own best quality (a Fréchet "
+            f"distance of {level:,.0f}) {where}: no speed-up was measured."
+        )
+    if "?" in (found.ratio.bound, found.ratio_with_codec.bound):
+        return f"The seeds contradict each other {where}: no speed-up was measured."
+    return (
+        f"To the pixel GAN's own best quality within the budget (a Fréchet distance of {level:,.0f}) the "
+        f"pixel GAN needed {said(found.ratio)} the seconds of the latent GAN alone, and "
+        f"{said(found.ratio_with_codec)} those with codec and encoding counted, {where}."
+    )

@@ -1,0 +1,64 @@
+"""The figure of a race: quality against seconds of training."""
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+import plotly.graph_objects as go
+
+from explorer.race import LATENT, PIXEL
+
+NAMES = {
+    LATENT: "latent GAN",
+    PIXEL: "pixel GAN",
+    "latent-sgd": "latent GAN, SGD",
+    "pixel-sgd": "pixel GAN, SGD",
+}
+COLOURS = {LATENT: "#0072B2", PIXEL: "#D55E00", "latent-sgd": "#56B4E9", "pixel-sgd": "#E69F00"}
+TEXT = "#31333F"
+
+
+def race_figure(
+    race: dict[str, Any], colours: Mapping[str, str] = COLOURS, text: str = "#31333F"
+) -> go.Figure:
+    """Quality against seconds, both growing in factors; a line for each contestant and seed.
+
+    A latent GAN has two: alone (dotted), and moved right by the seconds of codec and encoding (solid).
+    """
+    figure = go.Figure()
+    for i, seed in enumerate(race["seeds"]):
+        for name, contestant in seed["contestants"].items():
+            curve = contestant["curve"]
+            clocks = [("total", "solid", "")]
+            if name.startswith(LATENT):
+                clocks = [("total", "solid", ", codec counted"), ("seconds", "dot", " alone")]
+            for clock, dash, words in clocks:
+                label = NAMES.get(name, name) + words
+                figure.add_scatter(
+                    x=[p[clock] for p in curve],
+                    y=[p["frechet"] for p in curve],
+                    mode="lines+markers",
+                    line={"color": colours.get(name, text), "dash": dash, "width": 2},
+                    marker={"size": 6},
+                    name=label,
+                    legendgroup=label,
+                    showlegend=i == 0,
+                    hovertemplate=(
+                        f"{label}, seed {seed['seed']}<br>%{{x:,.0f}} s<br>%{{y:,.0f}}<extra></extra>"
+                    ),
+                )
+    ceiling = median(seed["ceiling"] for seed in race["seeds"])
+    for value, words in ((race["floor"], "real photographs"), (ceiling, "codec's round trips")):
+        figure.add_hline(
+            value, line={"color": text, "dash": "dash", "width": 1},
+            annotation={"text": f"{words}: {value:,.0f}", "font": {"color": text}},
+            annotation_position="top left",
+        )  # fmt: skip
+    figure.update_layout(
+        height=430,
+        margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        xaxis={"title": "seconds of training", "type": "log"},
+        yaxis={"title": "Fréchet distance, lower is better", "rangemode": "tozero"},
+        legend={"orientation": "h", "y": -0.2},
+    )
+    return figure

@@ -1,0 +1,78 @@
+"""The Speed page: the sentence, the curves, samples at equal seconds, and what it says without a race."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import BUNDLE, ROOT, TIMEOUT_MS, App
+from playwright.sync_api import Page, expect
+from streamlit.testing.v1 import AppTest
+
+from explorer import session
+from explorer.bundle import RACE, update_bundle
+from explorer.race import verdict
+from tests.support import tiny_race
+
+FOUND = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (40, 200), (50, 180)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(ROOT / "pretrained" / "digits", tmp_path / "raced")
+    update_bundle(tmp_path / "raced", {RACE: FOUND})
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def opened(bundle: str) -> AppTest:
+    at = AppTest.from_file(str(ROOT / "explorer" / "pages" / "speed.py"), default_timeout=120)
+    at.query_params["bundle"] = bundle
+    at.run()
+    assert not at.exception
+    return at
+
+
+def text(at: AppTest) -> str:
+    return " ".join(e.value for e in (*at.markdown, *at.caption, *at.info))
+
+
+def test_the_page_says_what_was_found_and_on_which_device(folder):
+    shown = text(opened("raced"))
+    assert verdict(FOUND) in shown
+    assert "test device" in shown
+    assert "| 180 | 20 s | 50 s | 50 s | 2.5 | 1 | 1 |" in shown
+
+
+def test_samples_of_both_are_those_of_equal_seconds(folder):
+    at = opened("raced")
+    assert at.select_slider[0].options == ["20 s", "40 s", "50 s"]
+    assert "after 50 s" in text(at)
+    at.select_slider[0].set_value(20).run()
+    shown = text(at)
+    assert "Nothing yet: after 20 s the codec" in shown
+    assert "after 20 s, codec and encoding" in shown
+    at.select_slider[0].set_value(40).run()
+    assert "Nothing yet" not in text(at)
+
+
+def test_without_a_race_the_page_says_how_to_run_one(tmp_path, monkeypatch):
+    from tests.support import write_tiny_bundle
+
+    (tmp_path / "tiny").mkdir()
+    bundle = write_tiny_bundle(tmp_path / "tiny" / "plain")
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(bundle.path.parent))
+    shown = text(opened("plain"))
+    assert "python -m training.race" in shown
+    assert '--hold-out "fox"' in shown
+
+
+def test_in_the_browser_the_curves_are_drawn_and_the_slider_changes_the_samples(app: App, page: Page):
+    page.goto(app.link("speed", BUNDLE))
+    page.wait_for_selector("h1:has-text('Speed')")
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
+    captions = page.get_by_text("not picked")
+    captions.last.wait_for()
+    before = captions.last.inner_text()
+    page.get_by_role("slider").press("Home")
+    expect(captions.last).not_to_have_text(before, timeout=TIMEOUT_MS)
+    expect(page.get_by_text("Nothing yet")).to_be_visible(timeout=TIMEOUT_MS)

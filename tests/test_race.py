@@ -1,0 +1,288 @@
+"""The race: its arithmetic against cases worked by hand, a tiny one on digits, and what a bundle takes."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from explorer import race as found
+from explorer.bundle import RACE, BundleError, open_bundle, update_bundle
+from explorer.race_figure import race_figure
+from tests.support import ROOT, one_sentence, tiny_race
+from training import race
+from training.cli import UserError
+from training.race import RaceOptions, flops_per_step, run_race
+
+# The arithmetic
+
+
+def test_a_quality_is_reached_at_the_first_evaluation_that_has_it():
+    curve = [{"seconds": s, "total": s + 100, "frechet": f} for s, f in ((1, 50), (2, 30), (4, 40), (8, 20))]
+    assert found.reached(curve, 35) == 2
+    assert found.reached(curve, 35, "total") == 102
+    assert found.reached(curve, 20) == 8
+    assert found.reached(curve, 19.9) is None
+
+
+def test_seconds_ratios_and_break_even_by_hand():
+    """Codec and encoding take 30 s; the latent GAN 10 s to 200 where the pixel GAN takes 40."""
+    given = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (40, 200), (50, 180)])
+    level = found.compare(given, 200)
+    assert (level.latent.seconds, level.latent_with_codec.seconds, level.pixel.seconds) == (
+        (10,),
+        (40,),
+        (40,),
+    )
+    assert str(level.ratio) == "4"
+    assert str(level.ratio_with_codec) == "1"
+    assert level.break_even == (1.0,)  # 30 s of codec are won back at 30 s a GAN
+
+
+def test_what_was_not_reached_has_a_bound_and_no_number():
+    given = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (50, 180)])
+    level = found.compare(given, 150)
+    assert str(level.pixel) == "> 50 s"
+    assert str(level.ratio) == "> 2.5"
+    assert str(level.ratio_with_codec) == "> 1"
+    assert level.break_even == ()
+    other = found.compare(tiny_race(latent=[(10, 400)], pixel=[(20, 300)]), 300)
+    assert str(other.latent) == "> 10 s"
+    assert str(other.ratio) == "< 2"
+    neither = found.compare(given, 10)
+    assert str(neither.ratio) == "-"
+
+
+def test_seeds_that_disagree_about_who_got_there_give_no_ratio():
+    one = tiny_race(latent=[(10, 200)], pixel=[(20, 300)])
+    other = tiny_race(latent=[(10, 300)], pixel=[(20, 200)])
+    both = {**one, "seeds": [*one["seeds"], *other["seeds"]]}
+    assert str(found.compare(both, 200).ratio) == "-"
+
+
+def test_several_seeds_give_median_range_and_how_many_got_there():
+    races = [tiny_race(latent=[(s, 100)], pixel=[(100, 90 if s < 9 else 110)]) for s in (2, 4, 9)]
+    joined = {**races[0], "seeds": [r["seeds"][0] for r in races]}
+    level = found.compare(joined, 100)
+    assert str(level.latent) == "4 s (2 to 9)"
+    assert str(level.pixel) == "100 s (100 to 100), 2 of 3 seeds"
+    assert str(level.ratio) == "> 25"
+
+
+@given(
+    st.lists(st.floats(1, 1e4), min_size=1, max_size=8), st.lists(st.floats(1, 1e4), min_size=1, max_size=8)
+)
+def test_levels_fall_from_the_start_to_the_best_and_hold_the_pixel_gans_own(latent, pixel):
+    given = tiny_race(
+        latent=[(i + 1, f) for i, f in enumerate(latent)], pixel=[(i + 1, f) for i, f in enumerate(pixel)]
+    )
+    levels = found.levels_of(given)
+    assert levels == sorted(levels, reverse=True)
+    assert min(levels) == min(*latent, *pixel)
+    assert min(pixel) in levels
+    best = found.compare(given, levels[-1])
+    assert best.latent.seconds or best.pixel.seconds  # somebody got to the best there is
+
+
+def test_the_verdict_says_what_was_measured():
+    faster = tiny_race(latent=[(10, 200)], pixel=[(20, 300), (40, 200)])
+    assert "about 4 times" in found.verdict(faster)
+    assert "about 1 times those with codec" in found.verdict(faster)
+    assert "1 seed" in found.verdict(faster)
+    slower = tiny_race(latent=[(10, 400)], pixel=[(20, 300)])
+    assert "did not reach" in found.verdict(slower)
+    assert "no speed-up was measured" in found.verdict(slower)
+
+
+def test_a_contestant_that_diverged_is_named_and_has_no_quality():
+    given = tiny_race(latent=[(10, 200)], pixel=[(20, 300)])
+    lost = {**given["seeds"][0]["contestants"]["pixel"], "curve": [], "stopped": "diverged"}
+    given["seeds"][0]["contestants"]["pixel-sgd"] = lost
+    (row,) = [line for line in found.cost_table(given).splitlines() if line.startswith("| pixel-sgd")]
+    assert "- (1 of 1 diverged)" in row
+
+
+def test_the_figure_draws_every_curve_and_the_latent_one_twice():
+    given = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300)])
+    lines = {trace.name: (tuple(trace.x), tuple(trace.y)) for trace in race_figure(given).data}
+    assert lines == {
+        "latent GAN, codec counted": ((40, 50), (200, 150)),
+        "latent GAN alone": ((10, 20), (200, 150)),
+        "pixel GAN": ((20,), (300,)),
+    }
+
+
+def test_flops_are_those_of_the_closed_form():
+    """Two layers forward, one backward by weights and input: 2 m n k each."""
+    layer = torch.nn.Linear(8, 16, bias=False)
+    x = torch.randn(4, 8, requires_grad=True)
+    assert flops_per_step(lambda _: layer(x), 3) == 2 * 4 * 8 * 16
+    assert flops_per_step(lambda _: layer(x).sum().backward(), 1) == 3 * 2 * 4 * 8 * 16
+
+
+def test_flops_are_counted_where_gradients_are_penalised():
+    layer = torch.nn.Linear(8, 1, bias=False)
+
+    def step(_: int) -> None:
+        x = torch.randn(4, 8).requires_grad_()
+        (gradient,) = torch.autograd.grad(layer(x).sum(), x, create_graph=True)
+        gradient.square().sum().backward()
+
+    assert flops_per_step(step, 2) > 2 * 2 * 4 * 8
+
+
+# A race
+
+
+def options(folder: Path, **values: Any) -> RaceOptions:
+    given: dict[str, Any] = {
+        "preset": "digits", "hold_out": ("7",), "budget": 0.2, "seeds": (0,), "evaluations": 3, "samples": 40,
+        "slice_seconds": 0.5, "out": folder / "race", "cache": folder / "cache", "device": "cpu",
+    }  # fmt: skip
+    return RaceOptions(**{**given, **values})
+
+
+class Clock:
+    """Stands in for ``time``: every step of training takes a tenth of a second, on any machine."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick() -> Iterator[None]:
+    """A codec of twenty steps, small networks, and time that passes by steps."""
+    from training import loop
+    from training.presets import PRESETS
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(loop, "time", Clock())
+    patch.setattr(race, "time", Clock())
+    small = {**PRESETS["digits"]["autoencoder"], "images": 1_280, "widths": (8, 8)}
+    patch.setitem(PRESETS["digits"], "autoencoder", small)
+    patch.setitem(PRESETS["digits"], "pixel_gan", {**PRESETS["digits"]["pixel_gan"], "widths": (8, 8)})
+    patch.setitem(PRESETS["digits"], "latent_gan", {**PRESETS["digits"]["latent_gan"], "width": 32})
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("race")
+    shutil.copytree(ROOT / "pretrained" / "digits", folder / "digits")
+    sgd = {"contestants": ("latent", "pixel", "pixel-sgd"), "sgd_lr": 1e6}
+    run_race(options(folder, bundle=folder / "digits", **sgd))
+    return folder
+
+
+def test_a_race_gives_both_their_budget_and_counts_the_codec(raced):
+    result = json.loads((raced / "race" / "race.json").read_text())
+    (seed,) = result["seeds"]
+    before = seed["codec"]["seconds"] + seed["encoding"]["seconds"]
+    assert before == pytest.approx(20 * 0.1 + 0.1)  # its steps, and one look at the clock for encoding
+    latent, pixel = (seed["contestants"][name] for name in ("latent", "pixel"))
+    assert before + latent["seconds"] == pytest.approx(12, abs=0.6)
+    assert pixel["seconds"] == pytest.approx(12, abs=0.6)
+    for contestant, extra in ((latent, before), (pixel, 0)):
+        curve = contestant["curve"]
+        assert [p["seconds"] for p in curve] == sorted(p["seconds"] for p in curve)
+        assert curve[-1]["seconds"] == contestant["seconds"]
+        assert all(p["total"] == pytest.approx(p["seconds"] + extra) for p in curve)
+        assert curve[-1]["images"] == contestant["steps"] * contestant["batch"]
+        assert all(p["frechet"] > result["floor"] for p in curve)
+        assert all(p["sheet"].startswith("data:image/webp") for p in curve)
+        assert contestant["flops_per_step"] > 0
+    assert len(pixel["curve"]) == 3
+    assert "dogs" not in pixel["curve"][0]  # the judge is not asked for dogs among digits
+
+
+def test_a_contestant_that_diverges_does_not_end_the_race(raced):
+    contestant = json.loads((raced / "race" / "race.json").read_text())["seeds"][0]["contestants"][
+        "pixel-sgd"
+    ]
+    assert contestant["stopped"] == "diverged"
+
+
+def test_the_report_stands_beside_the_result_and_in_the_bundle(raced):
+    report = (raced / "race" / "race.md").read_text()
+    result = json.loads((raced / "race" / "race.json").read_text())
+    assert found.verdict(result) in report
+    assert found.quality_table(result) in report
+    assert "plotly" in (raced / "race" / "race.html").read_text()[:5_000_000].lower()
+    assert open_bundle(raced / "digits").race == result
+
+
+def test_a_finished_race_is_not_run_again(raced, monkeypatch):
+    monkeypatch.setattr(race, "Race", None)
+    before = json.loads((raced / "race" / "race.json").read_text())["seeds"]
+    run_race(options(raced, contestants=("latent", "pixel", "pixel-sgd"), sgd_lr=1e6))
+    assert json.loads((raced / "race" / "race.json").read_text())["seeds"] == before
+
+
+def test_a_race_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
+    turns = []
+    turn = race.Contestant.turn
+
+    def counted(self: race.Contestant, reference: race.Reference) -> None:
+        turns.append(self.name)
+        if turns.count("latent") == 2 and self.name == "pixel":
+            raise KeyboardInterrupt
+        turn(self, reference)
+
+    monkeypatch.setattr(race.Contestant, "turn", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_race(options(tmp_path))
+    encoding = (tmp_path / "race" / "seed-0" / "encoding.json").read_bytes()
+    monkeypatch.setattr(race.Contestant, "turn", turn)
+    run_race(options(tmp_path))
+    assert (tmp_path / "race" / "seed-0" / "encoding.json").read_bytes() == encoding
+    (seed,) = json.loads((tmp_path / "race" / "race.json").read_text())["seeds"]
+    assert seed["codec"]["steps"] == 20
+    assert seed["contestants"]["pixel"]["seconds"] == pytest.approx(12, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"budget": 0.01}, "codec"),
+        ({"budget": -1.0}, "positive"),
+        ({"contestants": ("latent",)}, "--contestants"),
+        ({"contestants": ("latent", "pixel", "vae")}, "--contestants"),
+    ],
+)
+def test_a_race_that_cannot_be_run_is_one_sentence(tmp_path, change, says):
+    with pytest.raises(UserError, match=says) as caught:
+        run_race(options(tmp_path, **change))
+    assert one_sentence(caught.value)
+
+
+# In a bundle
+
+
+@pytest.mark.parametrize("gone", ["floor", "seeds", "device", "options"])
+def test_an_incomplete_race_is_one_sentence_and_the_bundle_stays(tmp_path, gone):
+    bundle = Path(shutil.copytree(ROOT / "pretrained" / "digits", tmp_path / "digits"))
+    before = open_bundle(bundle).race
+    broken = tiny_race(latent=[(10, 200)], pixel=[(20, 300)])
+    del broken[gone]
+    with pytest.raises(BundleError, match=r"race\.json is incomplete"):
+        update_bundle(bundle, {RACE: broken})
+    assert open_bundle(bundle).race == before
+
+
+@pytest.mark.parametrize("sheet", ["https://example.org/dog.png", "<script>"])
+def test_a_sheet_that_is_no_picture_of_its_own_is_refused(tmp_path, sheet):
+    bundle = Path(shutil.copytree(ROOT / "pretrained" / "digits", tmp_path / "digits"))
+    broken = tiny_race(latent=[(10, 200)], pixel=[(20, 300)])
+    broken["seeds"][0]["contestants"]["pixel"]["curve"][0]["sheet"] = sheet
+    with pytest.raises(BundleError, match="no picture"):
+        update_bundle(bundle, {RACE: broken})
