@@ -18,7 +18,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
-PAGES = {"map": "", "journey": "journey", "held-out": "held_out"}
+PAGES = {"map": "", "journey": "journey", "held-out": "held_out", "speed": "speed"}
 
 
 def main(chromium: str = "/usr/bin/chromium") -> None:

@@ -6,13 +6,14 @@ a quality that was not reached within the budget has no time, and none is made u
 """
 
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from statistics import median
 from typing import Any
 
 from explorer.rates import share
 
 LATENT, PIXEL = "latent", "pixel"  # the two that every race has; others vary their optimiser
+UNTRAINED = "untrained"
 TOLERANCE = 5.0  # seconds by which evaluations at one mark may differ, because turns last a few
 Curve = list[dict[str, Any]]
 
@@ -31,6 +32,8 @@ class Times:
     def __str__(self) -> str:
         if not self.seconds:
             return f"> {self.limit:,.0f} s"
+        if not any(self.seconds):
+            return "untrained"
         shown = f"{median(self.seconds):,.0f} s"
         if len(self.seconds) > 1:
             shown += f" ({min(self.seconds):,.0f} to {max(self.seconds):,.0f})"
@@ -44,14 +47,15 @@ class Ratio:
     """How many times longer the pixel GAN took, over the seeds where one of the two reached the quality.
 
     values: by seed. bound: '' where both reached it in every seed; '>' where in some seed only the latent GAN
-    did and the ratio is at least this; '<' where only the pixel GAN did; '?' where seeds differ in that.
+    did and the ratio is at least this; '<' where only the pixel GAN did; '?' where seeds differ in that;
+    'untrained' where in some seed one had the quality before any training: there is nothing to compare.
     """
 
     values: tuple[float, ...]
     bound: str
 
     def __str__(self) -> str:
-        if not self.values or self.bound == "?":
+        if not self.values or self.bound in ("?", UNTRAINED):
             return "-"
         return f"{self.bound} {median(self.values):.3g}".strip()
 
@@ -72,6 +76,14 @@ class Level:
 def best(curve: Curve) -> float:
     """The lowest distance of a curve; infinite where nothing was measured."""
     return min((float(point["frechet"]) for point in curve), default=float("inf"))
+
+
+def untrained(race: dict[str, Any], name: str) -> float:
+    """Median over seeds of a contestant's distance before any training; infinite where not measured."""
+    return median(
+        next((float(p["frechet"]) for p in seed["contestants"][name]["curve"] if p["seconds"] == 0), inf)
+        for seed in race["seeds"]
+    )
 
 
 def best_of(race: dict[str, Any], name: str) -> float:
@@ -96,6 +108,8 @@ def ratio(pairs: list[tuple[float | None, float | None]], limits: list[tuple[flo
     for (latent, pixel), (latent_limit, pixel_limit) in zip(pairs, limits, strict=True):
         if latent is None and pixel is None:
             continue
+        if latent == 0 or pixel == 0:
+            return Ratio((), UNTRAINED)
         values.append(
             (pixel_limit if pixel is None else pixel) / (latent_limit if latent is None else latent)
         )
@@ -130,7 +144,7 @@ def compare(race: dict[str, Any], level: float, latent: str = LATENT, pixel: str
         codec = seed["codec"]["seconds"] + seed["encoding"]["seconds"]
         total_limits.append(a["seconds"] + codec)
         pixel_limits.append(b["seconds"])
-        if own[-1] is not None and pixels[-1] is not None and pixels[-1] > own[-1]:
+        if own[-1] and pixels[-1] and pixels[-1] > own[-1]:
             break_even.append(codec / (pixels[-1] - own[-1]))
 
     def times(found: list[float | None], limits: list[float]) -> Times:
@@ -206,6 +220,13 @@ def verdict(race: dict[str, Any]) -> str:
         words = {"": "about ", ">": "more than ", "<": "less than "}
         return words[value.bound] + f"{median(value.values):.3g} times"
 
+    if found.ratio.bound == UNTRAINED:
+        return (
+            f"Within the budget the pixel GAN came no nearer to photographs (a Fréchet distance of "
+            f"{level:,.0f}) than a latent GAN that was never trained ({untrained(race, LATENT):,.0f}: random "
+            f"codes through the codec's decoder), {where}. The codec decides this race; it says nothing "
+            "about how fast the two GANs learn."
+        )
     if not found.latent.seconds:
         return (
             f"Within the budget the latent GAN did not reach the pixel GAN's own best quality (a Fréchet "

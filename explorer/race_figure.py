@@ -1,12 +1,13 @@
 """The figure of a race: quality against seconds of training."""
 
 from collections.abc import Mapping
+from math import isfinite
 from statistics import median
 from typing import Any
 
 import plotly.graph_objects as go
 
-from explorer.race import LATENT, PIXEL
+from explorer.race import LATENT, PIXEL, untrained
 
 NAMES = {
     LATENT: "latent GAN",
@@ -28,7 +29,7 @@ def race_figure(
     figure = go.Figure()
     for i, seed in enumerate(race["seeds"]):
         for name, contestant in seed["contestants"].items():
-            curve = contestant["curve"]
+            curve = [p for p in contestant["curve"] if p["seconds"] > 0]  # the axis has no zero
             clocks = [("total", "solid", "")]
             if name.startswith(LATENT):
                 clocks = [("total", "solid", ", codec counted"), ("seconds", "dot", " alone")]
@@ -48,7 +49,10 @@ def race_figure(
                     ),
                 )
     ceiling = median(seed["ceiling"] for seed in race["seeds"])
-    for value, words in ((race["floor"], "real photographs"), (ceiling, "codec's round trips")):
+    marks = [(race["floor"], "real photographs"), (ceiling, "codec's round trips")]
+    if isfinite(start := untrained(race, LATENT)):
+        marks.append((start, "latent GAN, untrained"))
+    for value, words in marks:
         figure.add_hline(
             value, line={"color": text, "dash": "dash", "width": 1},
             annotation={"text": f"{words}: {value:,.0f}", "font": {"color": text}},

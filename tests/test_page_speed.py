@@ -50,9 +50,11 @@ def test_samples_of_both_are_those_of_equal_seconds(folder):
     at.select_slider[0].set_value(20).run()
     shown = text(at)
     assert "Nothing yet: after 20 s the codec" in shown
-    assert "after 20 s, codec and encoding" in shown
+    assert "after 20 s; 200 images" in shown
     at.select_slider[0].set_value(40).run()
-    assert "Nothing yet" not in text(at)
+    shown = text(at)
+    assert "Nothing yet" not in shown
+    assert "after 40 s, codec and encoding counted; 100 images" in shown
 
 
 def test_without_a_race_the_page_says_how_to_run_one(tmp_path, monkeypatch):

@@ -99,6 +99,19 @@ def test_the_verdict_says_what_was_measured():
     assert "no speed-up was measured" in found.verdict(slower)
 
 
+def test_what_an_untrained_generator_has_already_is_no_speed():
+    """Random codes through a trained decoder are nearer to photographs than a pixel GAN may ever get."""
+    given = tiny_race(latent=[(0, 190), (10, 170), (20, 150)], pixel=[(0, 500), (20, 300), (40, 200)])
+    level = found.compare(given, 200)
+    assert str(level.latent) == "untrained"
+    assert str(level.ratio) == "-"
+    assert level.break_even == ()
+    assert "never trained (190" in found.verdict(given)
+    assert "says nothing about how fast" in found.verdict(given)
+    assert str(found.compare(given, 150).ratio) == "> 2"
+    assert [trace.x[0] for trace in race_figure(given).data] == [40, 10, 20]
+
+
 def test_a_contestant_that_diverged_is_named_and_has_no_quality():
     given = tiny_race(latent=[(10, 200)], pixel=[(20, 300)])
     lost = {**given["seeds"][0]["contestants"]["pixel"], "curve": [], "stopped": "diverged"}
@@ -201,7 +214,9 @@ def test_a_race_gives_both_their_budget_and_counts_the_codec(raced):
         assert all(p["frechet"] > result["floor"] for p in curve)
         assert all(p["sheet"].startswith("data:image/webp") for p in curve)
         assert contestant["flops_per_step"] > 0
-    assert len(pixel["curve"]) == 3
+    assert len(pixel["curve"]) == 4
+    for contestant in (latent, pixel):
+        assert (contestant["curve"][0]["seconds"], contestant["curve"][0]["images"]) == (0, 0)
     assert "dogs" not in pixel["curve"][0]  # the judge is not asked for dogs among digits
 
 

@@ -143,7 +143,7 @@ class Contestant:
         self.seconds, self.steps = kept.get("seconds", 0.0), kept.get("steps", 0)
         limit = 60 * options.budget - before
         doubling = 60 * options.budget / 2.0 ** np.arange(options.evaluations)[::-1]
-        self.schedule = [*doubling[doubling < limit].tolist(), limit]
+        self.schedule = [0.0, *doubling[doubling < limit].tolist(), limit]
         self._slices = gan.train(options.slice_seconds, progress_bar=False)
 
     @property
@@ -156,6 +156,11 @@ class Contestant:
         """Whether the last evaluation was made, or nothing more can come."""
         return self.stopped is not None or len(self.curve) == len(self.schedule)
 
+    def measure_untrained(self, reference: Reference) -> None:
+        """Evaluate it before its first step, unless that was done: what training adds starts there."""
+        if not self.curve or self.curve[0]["seconds"] > 0:
+            self.curve.insert(0, self._evaluate(reference, seconds=0.0, steps=0))
+
     def turn(self, reference: Reference) -> None:
         """Train for a slice, and evaluate where one is due."""
         try:
@@ -165,14 +170,14 @@ class Contestant:
         self.steps = int(self.gan.pair.average.n_averaged)
         due = sum(self.seconds >= mark for mark in self.schedule)
         if self.stopped is None and len(self.curve) < due:
-            point = self._evaluate(reference)
+            point = self._evaluate(reference, self.seconds, self.steps)
             self.curve += [point] * (due - len(self.curve))  # where a slice passed several marks
         elif self.stopped is None:
             return
         keys = ("curve", "stopped", "seconds", "steps")
         write_json(self.path, {key: getattr(self, key) for key in keys})
 
-    def _evaluate(self, reference: Reference) -> dict[str, Any]:
+    def _evaluate(self, reference: Reference, seconds: float, steps: int) -> dict[str, Any]:
         pair = self.gan.pair
         z = fixed_z(pair.options, reference.n, purpose=3)
         if self.codec is None:
@@ -181,9 +186,9 @@ class Contestant:
             assert isinstance(self.gan, LatentGan)
             made = decode(self.codec, self.gan.standard.to_codes(sample(pair.ema, z)).numpy())
         return {
-            "seconds": self.seconds,
-            "total": self.clock,
-            "images": self.steps * pair.options.batch,
+            "seconds": seconds,
+            "total": self.before + seconds,
+            "images": steps * pair.options.batch,
             **reference(self.name, made),
             "sheet": data_uri(grid(made[:SHEET], 4)),
         }
@@ -263,7 +268,9 @@ class Race:
         else:
             codec = None
             gan = PixelGan(gan_options, self.codec_options, self.device)
-        self.contestants.append(Contestant(name, gan, codec, before, o))
+        contestant = Contestant(name, gan, codec, before, o)
+        contestant.measure_untrained(self.reference)
+        self.contestants.append(contestant)
 
     def _encode(self) -> dict[str, float]:
         """Encode the training images, once, and return how long that took."""

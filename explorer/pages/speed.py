@@ -32,9 +32,10 @@ def show_samples(race: dict[str, Any]) -> None:
                 st.info(f"Nothing yet: after {mark:,} s the codec is still being trained.")
                 continue
             st.image(point["sheet"], width="stretch")
+            counted = ", codec and encoding counted" if name == LATENT else ""
             st.caption(
-                f"The first 16 samples, not picked, after {point['total']:,.0f} s, codec and encoding "
-                f"counted; {point['images']:,} images shown to the discriminator; Fréchet distance "
+                f"The first 16 samples, not picked, after {point['total']:,.0f} s{counted}; "
+                f"{point['images']:,} images shown to the discriminator; Fréchet distance "
                 f"{point['frechet']:,.0f}."
             )
 
@@ -57,8 +58,10 @@ def show_race(bundle: Bundle, race: dict[str, Any]) -> None:
     st.subheader("Seconds to quality")
     st.markdown(quality_table(race))
     st.caption(
-        "Medians over seeds, with the range. *Alone*: seconds of the GAN itself. *Break even*: so many GANs "
-        "over one codec (hold-outs, seeds, variants), and the dual space is the quicker way in all."
+        "Medians over seeds, with the range. *Untrained*: before its first step; a latent GAN starts at "
+        "random codes with the mean and covariance of the training codes, through a trained decoder. "
+        "*Alone*: seconds of the GAN itself. *Break even*: so many GANs over one codec (hold-outs, seeds, "
+        "variants), and the dual space is the quicker way in all."
     )
     st.subheader("What a step costs")
     st.markdown(cost_table(race))
