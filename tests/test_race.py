@@ -270,6 +270,7 @@ def test_a_race_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
     [
         ({"budget": 0.01}, "codec"),
         ({"budget": -1.0}, "positive"),
+        ({"bundle": Path("nowhere")}, "is missing"),
         ({"contestants": ("latent",)}, "--contestants"),
         ({"contestants": ("latent", "pixel", "vae")}, "--contestants"),
     ],

@@ -10,7 +10,7 @@ DEFAULT_PRESET = "imagewoof64"
 _IMAGEWOOF64 = Path("runs/imagewoof64/autoencoder")
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # ImageWoof at 64 px: about an hour on one CPU core with native bf16. Its numbers are the defaults.
+    # ImageWoof at 64 px: less than an hour on one CPU core with native bf16. Its numbers are the defaults.
     "imagewoof64": {
         "autoencoder": {"source": "imagewoof", "image_size": 64},
         "latent_gan": {},

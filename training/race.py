@@ -22,7 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
 
 from explorer import race as found
-from explorer.bundle import RACE, BundleError, update_bundle
+from explorer.bundle import RACE, BundleError, open_bundle, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.networks import Autoencoder
 from training import metrics
@@ -383,6 +383,11 @@ def run_race(options: RaceOptions) -> Path:
     if options.dry_run:
         print_dry_run(options, codec=data_options(options))
         return options.out
+    if options.bundle is not None:
+        try:
+            open_bundle(options.bundle)  # better now than after hours
+        except BundleError as error:
+            raise UserError(str(error)) from None
     device = resolve_device(options.device)
     dataset = open_dataset(data_options(options))
     reference = Reference(dataset, options, device)
