@@ -333,8 +333,9 @@ def training_slices(
                     for name, loss in losses.items():
                         pending.setdefault(name, []).append(loss.detach())
                     pause = bool(stop) or done % options.checkpoint_every == 0 or done == steps
-                    if pause or done % options.log_every == 0:
-                        collect()
+                    slice_is_over = seconds + time.perf_counter() - start >= slice_ends
+                    if pause or slice_is_over or done % options.log_every == 0:
+                        collect()  # the clock stops when the device is done, not when it was asked
                     seconds += time.perf_counter() - start
                     progress.update(batch)
                     if done % options.log_every == 0:
