@@ -18,6 +18,7 @@ import torch
 
 from training.autoencoder import AutoencoderTraining, load_run
 from training.cli import preset_options
+from training.data.dataset import open_dataset
 from training.device import has_fast_bf16, resolve_device
 from training.latent_gan import LatentGan, LatentGanOptions
 from training.pixel_gan import PixelGan, PixelGanOptions
@@ -50,17 +51,18 @@ def main() -> None:
     given = parser.parse_args()
     device = resolve_device(given.device)
     _, data = load_run(given.autoencoder)
+    dataset = open_dataset(data)
     out = Path(tempfile.mkdtemp())
     shared = {"autoencoder": given.autoencoder, "device": given.device, "out": out}
     # By name: the step, its batch, and after how many steps the kinds of steps repeat.
     trained: dict[str, tuple[Step, int, int]] = {
-        "autoencoder": (AutoencoderTraining(replace(data, out=out), device).step, data.batch, 1)
+        "autoencoder": (AutoencoderTraining(replace(data, out=out), dataset, device).step, data.batch, 1)
     }
     on_codes = replace(preset_options(LatentGanOptions, "latent_gan", given.preset), **shared)
     trained["latent GAN"] = (LatentGan(on_codes, device).step, on_codes.batch, on_codes.penalty_every)
     for preset in ("modern", "dcgan"):
         on_pixels = replace(preset_options(PixelGanOptions, "pixel_gan", preset), **shared)
-        step = PixelGan(on_pixels, data, device).step
+        step = PixelGan(on_pixels, dataset, device).step
         trained[f"pixel GAN, {preset}"] = (step, on_pixels.batch, on_pixels.penalty_every)
     flops = {name: flops_per_step(one, cycle) for name, (one, _, cycle) in trained.items()}
 

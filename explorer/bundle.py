@@ -191,16 +191,7 @@ def _read(path: Path) -> bytes:
 def _parse(path: Path, parse: Callable[[bytes], Any], content: bytes) -> Any:
     try:
         return parse(content)
-    except (
-        SafetensorError,
-        OSError,
-        EOFError,
-        zlib.error,
-        ValueError,
-        KeyError,
-        TypeError,
-        RecursionError,
-    ) as error:
+    except UNREADABLE as error:
         raise BundleError(f"{path} cannot be read ({error}); get the bundle again") from None
 
 
@@ -481,10 +472,7 @@ def write_bundle(
     with _replacing(path) as temporary:
         codes, scale = quantise(real_codes)
         halves = {"generated_z", "generated_latents", "snapshot_z", "snapshot_latents"}
-        others = {
-            "real_codes": np.int8, "real_codes_scale": np.float32,
-            "real_labels": np.int16, "real_splits": np.uint8, "snapshot_images": np.int64,
-        }  # fmt: skip
+        others = {"real_labels": np.int16, "real_splits": np.uint8, "snapshot_images": np.int64}
         files: dict[str, dict[str, tuple[np.ndarray, type]]] = {
             "latents": {k: (v, np.float16 if k in halves else others[k]) for k, v in latents.items()},
             "map": {k: (v, np.float32) for k, v in positions.items()},

@@ -33,7 +33,7 @@ class Times:
         if not self.seconds:
             return f"> {self.limit:,.0f} s"
         if not any(self.seconds):
-            return "untrained"
+            return UNTRAINED
         shown = f"{median(self.seconds):,.0f} s"
         if len(self.seconds) > 1:
             shown += f" ({min(self.seconds):,.0f} to {max(self.seconds):,.0f})"
@@ -62,7 +62,9 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Level:
-    """A quality and what it took. k: GANs over one codec from which the dual space is the quicker way."""
+    """A quality and what it took. break_even: by seed, the GANs over one codec that make the dual
+    space the quicker way.
+    """
 
     frechet: float
     latent: Times
@@ -75,7 +77,7 @@ class Level:
 
 def best(curve: Curve) -> float:
     """The lowest distance of a curve; infinite where nothing was measured."""
-    return min((float(point["frechet"]) for point in curve), default=float("inf"))
+    return min((float(point["frechet"]) for point in curve), default=inf)
 
 
 def untrained(race: dict[str, Any], name: str) -> float:
@@ -132,11 +134,11 @@ def levels_of(race: dict[str, Any], count: int = 5) -> list[float]:
     return sorted({*spaced, lowest, best_of(race, PIXEL)}, reverse=True)
 
 
-def compare(race: dict[str, Any], level: float, latent: str = LATENT, pixel: str = PIXEL) -> Level:
-    """Seconds to one quality for a contestant on codes and one on pixels, over all seeds."""
+def compare(race: dict[str, Any], level: float) -> Level:
+    """Seconds to one quality for the latent and the pixel GAN, over all seeds."""
     own, total, pixels, own_limits, total_limits, pixel_limits, break_even = [], [], [], [], [], [], []
     for seed in race["seeds"]:
-        a, b = (seed["contestants"][name] for name in (latent, pixel))
+        a, b = (seed["contestants"][name] for name in (LATENT, PIXEL))
         own.append(reached(a["curve"], level))
         total.append(reached(a["curve"], level, "total"))
         pixels.append(reached(b["curve"], level))

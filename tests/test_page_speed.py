@@ -57,6 +57,14 @@ def test_samples_of_both_are_those_of_equal_seconds(folder):
     assert "after 40 s, codec and encoding counted; 100 images" in shown
 
 
+def test_a_pixel_gan_that_diverged_at_once_leaves_no_choice_of_seconds(folder):
+    stopped = tiny_race(latent=[(0, 300), (10, 200)], pixel=[(0, 300)])
+    update_bundle(folder / "raced", {RACE: stopped})
+    at = opened("raced")
+    assert not at.select_slider
+    assert verdict(stopped) in text(at)
+
+
 def test_without_a_race_the_page_says_how_to_run_one(tmp_path, monkeypatch):
     from tests.support import write_tiny_bundle
 

@@ -65,7 +65,7 @@ def test_stages_already_done_are_not_run_again(bundle, options, monkeypatch):
         raise AssertionError("a finished stage was trained again")
 
     monkeypatch.setattr("training.autoencoder.training_slices", never)
-    monkeypatch.setattr("training.latent_gan.training_slices", never)
+    monkeypatch.setattr("training.adversarial.training_slices", never)
     before = open_bundle(bundle)
     after = open_bundle(run_pipeline(options))
     np.testing.assert_array_equal(before.real_codes, after.real_codes)

@@ -15,6 +15,7 @@ from training.adversarial import AdversarialOptions, AdversarialPair, overfit, s
 from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, preset_options
+from training.data.dataset import open_dataset
 from training.latent_gan import LatentGanOptions
 from training.loop import read_metrics
 from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
@@ -70,8 +71,8 @@ def test_a_finished_run_gives_pictures_of_its_averaged_generator(folder, network
 def test_with_time_the_pictures_come_to_look_like_digits(folder):
     """Mean and spread of the pixels approach those of the digits, from far off."""
     out = run_pixel_gan(options(folder, "longer", widths=(16, 32), images=12_800, ema_images=1_000, lr=1e-3))
-    data = load_autoencoder(folder / "ae")[1]
-    run = pixel_gan.PixelGan(options(folder, "untrained", widths=(16, 32)), data, CPU)
+    dataset = open_dataset(load_autoencoder(folder / "ae")[1])
+    run = pixel_gan.PixelGan(options(folder, "untrained", widths=(16, 32)), dataset, CPU)
     trained, _ = pixel_gan.load_run(out)
     z = torch.randn(256, 4, generator=torch.Generator().manual_seed(0))
     reference = run.val.float()

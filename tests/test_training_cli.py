@@ -10,9 +10,10 @@ import pytest
 
 from tests.support import ROOT, TINY_AUTOENCODER, file_names, one_sentence, run_script
 from training.adversarial import snapshot_path
-from training.autoencoder import AutoencoderOptions, load_run, options_from_json
+from training.autoencoder import AutoencoderOptions, load_run
 from training.cli import UserError, options_json, preset_options
 from training.latent_gan import LatentGanOptions
+from training.loop import options_from_json
 from training.presets import PRESETS
 
 

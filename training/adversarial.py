@@ -1,21 +1,32 @@
-"""What GANs over codes and GANs over pixels share: options, optimisers, the step, the snapshots.
+"""What GANs over codes and GANs over pixels share: options, optimisers, the step, the run.
 
 So that a comparison of the two compares the spaces, not the training.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from explorer.networks import parameter_count
 from training import losses
 from training.cli import UserError
 from training.device import autocast
-from training.loop import RunOptions, Stateful, average
+from training.loop import (
+    RunOptions,
+    Stateful,
+    average,
+    save_weights,
+    training_slices,
+    write_atomically,
+    write_json,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +64,19 @@ class AdversarialOptions(RunOptions):
     evaluations: int = 20
     """Evenly spaced evaluations besides the snapshots'."""
 
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("loss", ("relativistic", "non-saturating")), ("optimiser", ("adam", "sgd")),
+        ):  # fmt: skip
+            if (given := getattr(self, name)) not in known:
+                raise UserError(f"unknown {name} {given!r}; use {' or '.join(known)}")
+
     @property
     def steps(self) -> int:
         """Optimiser steps in all."""
         return -(-self.images // self.batch)
 
-    @property
+    @cached_property
     def snapshot_steps(self) -> list[int]:
         """Steps after which a snapshot is taken, the last step among them."""
         spaced = np.geomspace(1, self.steps, self.snapshots * 4)
@@ -132,9 +150,7 @@ class AdversarialPair:
         o, fused = self.options, self.device.type != "mps"
         if o.optimiser == "sgd":
             return torch.optim.SGD(network.parameters(), lr=o.lr, momentum=0.9, fused=fused)
-        if o.optimiser == "adam":
-            return torch.optim.Adam(network.parameters(), lr=o.lr, betas=(o.beta1, 0.99), fused=fused)
-        raise UserError(f"unknown optimiser {o.optimiser!r}; use adam or sgd")
+        return torch.optim.Adam(network.parameters(), lr=o.lr, betas=(o.beta1, 0.99), fused=fused)
 
     @property
     def ema(self) -> nn.Module:
@@ -186,3 +202,65 @@ class AdversarialPair:
         self.discriminator.requires_grad_(True)
         self.average.update_parameters(self.generator)
         return {**report, "loss_g": loss_g}
+
+
+class GanTraining:
+    """A GAN under training. What it is over, codes or pixels, is the subclass's."""
+
+    description: ClassVar[str]
+    made: ClassVar[str]
+    """What the generator makes, as a snapshot names it: latents or pictures."""
+
+    def __init__(self, pair: AdversarialPair) -> None:
+        self.pair, self.options, self.device = pair, pair.options, pair.device
+        self._z_snapshot = fixed_z(self.options, self.options.snapshot_samples, purpose=2).half().float()
+
+    def step(self, index: int) -> dict[str, Tensor]:
+        """One step of both networks."""
+        raise NotImplementedError
+
+    def make(self, z: Tensor) -> Tensor:
+        """What the averaged generator makes of z float32 (n, z_dim), as it is kept: float16 or uint8."""
+        raise NotImplementedError
+
+    def measure(self) -> dict[str, float]:
+        """What to log of the averaged generator while it trains."""
+        raise NotImplementedError
+
+    def finish(self) -> dict[str, Any]:
+        """Write what else belongs to a finished run; returns what else its done.json says."""
+        return {}
+
+    def evaluate(self, done: int) -> dict[str, float]:
+        """Measure the averaged generator after ``done`` steps, and take a snapshot where one is due."""
+        if done in self.options.snapshot_steps:
+            path = snapshot_path(self.options.out, done * self.options.batch)
+            path.parent.mkdir(exist_ok=True)
+            kept = {self.made: self.make(self._z_snapshot).contiguous()}
+            write_atomically(path, lambda temporary: save_file(kept, temporary))
+        return self.measure()
+
+    def train(self, slice_seconds: float = float("inf"), progress_bar: bool = True) -> Iterator[float]:
+        """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
+        o = self.options
+        seconds = 0.0
+        for seconds in training_slices(
+            o, self.pair.state, self.step, steps=o.steps, batch=o.batch, device=self.device,
+            evaluate=self.evaluate, evaluate_at=o.evaluates_at, description=self.description,
+            slice_seconds=slice_seconds, progress_bar=progress_bar,
+        ):  # fmt: skip
+            yield seconds
+        save_weights(o.out / "generator.safetensors", self.pair.ema)
+        more = self.finish()
+        write_json(
+            o.out / "done.json",
+            {
+                "seconds": seconds,
+                "images": o.steps * o.batch,
+                "parameters": {
+                    "generator": parameter_count(self.pair.generator),
+                    "discriminator": parameter_count(self.pair.discriminator),
+                },
+                **more,
+            },
+        )

@@ -9,11 +9,9 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -26,14 +24,24 @@ from explorer.networks import (
 )
 from training import losses, metrics
 from training.cli import UserError, print_dry_run
-from training.data.dataset import DataOptions, augment, center_crop, open_dataset, open_listing
+from training.data.dataset import (
+    DataOptions,
+    Dataset,
+    augment,
+    center_crop,
+    open_dataset,
+    open_listing,
+)
 from training.device import autocast, has_fast_bf16, resolve_device
 from training.loop import (
     RunOptions,
     average,
     batch_indices,
+    load_weights,
     open_run,
+    options_from_json,
     read_json,
+    save_weights,
     training_slices,
     write_json,
 )
@@ -78,11 +86,14 @@ class AutoencoderOptions(DataOptions, RunOptions):
 
     @property
     def config(self) -> AutoencoderConfig:
-        """The network's shape."""
-        return AutoencoderConfig(
-            self.image_size, self.code_channels, self.code_size,
-            self.widths, self.encoder_blocks, self.decoder_blocks,
-        )  # fmt: skip
+        """The network's shape. Raises UserError where it cannot be built."""
+        try:
+            return AutoencoderConfig(
+                self.image_size, self.code_channels, self.code_size,
+                self.widths, self.encoder_blocks, self.decoder_blocks,
+            )  # fmt: skip
+        except ValueError as error:
+            raise UserError(f"this autoencoder cannot be built: {error}") from None
 
     @property
     def steps(self) -> int:
@@ -115,17 +126,12 @@ def round_trip(
 
 
 class AutoencoderTraining:
-    """An autoencoder under training on the seen classes. Raises UserError where it cannot be built."""
+    """An autoencoder under training on the seen classes of an opened dataset."""
 
-    def __init__(self, options: AutoencoderOptions, device: torch.device) -> None:
+    def __init__(self, options: AutoencoderOptions, dataset: Dataset, device: torch.device) -> None:
         self.options, self.device = options, device
-        try:
-            config = options.config
-        except ValueError as error:
-            raise UserError(f"this autoencoder cannot be built: {error}") from None
-        dataset = open_dataset(options)
         torch.manual_seed(options.seed)
-        self.model = Autoencoder(config)
+        self.model = Autoencoder(options.config)
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema: AveragedModel = average(self.model, options.batch, options.ema_images)
         self.optimiser = torch.optim.AdamW(
@@ -202,35 +208,13 @@ def run_autoencoder(options: AutoencoderOptions) -> Path:
         print_dry_run(options, steps=options.steps, seen=seen, held_out=held_out, images=len(source.items))
         return options.out
     device = resolve_device(options.device)
-    training = AutoencoderTraining(options, device)
+    assert options.config  # what is wrong with it is said before anything is written
+    dataset = open_dataset(options)
     open_run(options, device)
     if not (options.out / "done.json").is_file():
-        for _ in training.train():
+        for _ in AutoencoderTraining(options, dataset, device).train():
             pass
     return options.out
-
-
-def save_weights(path: Path, model: torch.nn.Module) -> None:
-    """Write a module's weights as float32 safetensors, atomically."""
-    from safetensors.torch import save_file
-
-    from training.loop import write_atomically
-
-    weights = {k: v.detach().float().cpu().contiguous() for k, v in model.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(weights, temporary))
-
-
-def load_weights(path: Path, model: torch.nn.Module) -> None:
-    """Read what ``save_weights`` wrote. Raises UserError when the file is missing, damaged or unfit."""
-    from safetensors.torch import load_file
-
-    try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path} cannot be read ({reason}); delete {path.parent} and train it again"
-        ) from None
 
 
 def load_run(folder: Path) -> tuple[Autoencoder, AutoencoderOptions]:
@@ -241,21 +225,6 @@ def load_run(folder: Path) -> tuple[Autoencoder, AutoencoderOptions]:
     model = Autoencoder(options.config)
     load_weights(folder / "autoencoder.safetensors", model)
     return model.eval().requires_grad_(False), options
-
-
-def options_from_json(kind: type, values: dict[str, Any]) -> Any:
-    """Options dataclass from the JSON written beside the weights."""
-    import typing
-
-    hints = typing.get_type_hints(kind)
-    converted = {}
-    for name, value in values.items():
-        if isinstance(value, list):
-            value = tuple(value)
-        elif value is not None and "Path" in str(hints[name]):
-            value = Path(value)
-        converted[name] = value
-    return kind(**converted)
 
 
 if __name__ == "__main__":

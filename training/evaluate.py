@@ -27,12 +27,12 @@ from explorer.bundle import EVALUATION, Bundle, BundleError, open_bundle, update
 from explorer.decoding import decode, encode
 from explorer.rates import share
 from training import card, metrics
-from training.autoencoder import AutoencoderOptions, options_from_json
+from training.autoencoder import AutoencoderOptions
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import Dataset, open_dataset
 from training.device import device_name, resolve_device
 from training.judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_index
-from training.loop import package_versions, write_atomically
+from training.loop import options_from_json, package_versions, write_atomically
 from training.memorisation import memorisation_test, nearest_pairs
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage

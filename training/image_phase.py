@@ -29,12 +29,21 @@ from explorer.networks import (
 from training import latent_gan, losses, metrics
 from training.adversarial import decayed, fixed_z, overfit
 from training.autoencoder import load_run as load_autoencoder_run
-from training.autoencoder import load_weights, save_weights
 from training.cli import UserError, print_dry_run
 from training.codes import encode, weights_digest
 from training.data.dataset import augment, center_crop, open_dataset
 from training.device import autocast, resolve_device
-from training.loop import RunOptions, average, batch_indices, open_run, read_json, train, write_json
+from training.loop import (
+    RunOptions,
+    average,
+    batch_indices,
+    load_weights,
+    open_run,
+    read_json,
+    save_weights,
+    train,
+    write_json,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,9 @@ The source and the hold-out are those of the autoencoder. To resume, run the sam
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -17,27 +16,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from explorer.latent import Standardisation
-from explorer.networks import Discriminator, FixedBasis, GanConfig, Generator, parameter_count
+from explorer.networks import Discriminator, FixedBasis, GanConfig, Generator
 from training import metrics
 from training.adversarial import (
     AdversarialOptions,
     AdversarialPair,
+    GanTraining,
     fixed_z,
     overfit,
     sample,
-    snapshot_path,
 )
 from training.autoencoder import load_run as load_autoencoder_run
-from training.autoencoder import load_weights, options_from_json, save_weights
 from training.cli import UserError, print_dry_run
 from training.codes import training_codes, weights_digest
 from training.data.dataset import open_dataset
 from training.device import resolve_device
 from training.loop import (
     batch_indices,
+    load_weights,
     open_run,
+    options_from_json,
     read_json,
-    training_slices,
     write_atomically,
     write_json,
 )
@@ -139,11 +138,12 @@ class CodeMonitor:
         }
 
 
-class LatentGan:
+class LatentGan(GanTraining):
     """A latent GAN under training, over a finished autoencoder."""
 
+    description, made = "latent GAN", "latents"
+
     def __init__(self, options: LatentGanOptions, device: torch.device) -> None:
-        self.options, self.device = options, device
         model, data_options = load_autoencoder_run(options.autoencoder)
         config = _checked_config(options, model.config.code_shape)
         dataset = open_dataset(data_options)
@@ -164,11 +164,12 @@ class LatentGan:
         generator, discriminator = Generator(config).to(device), Discriminator(config).to(device)
         _set_bases(generator, self.standard, 1 / self.standard.scale, transpose=True)
         _set_bases(discriminator, self.standard, self.standard.scale / emphasis.cpu(), transpose=False)
-        self.pair = AdversarialPair(
-            generator, discriminator, options, device, look=lambda latents: latents * emphasis
+        super().__init__(
+            AdversarialPair(
+                generator, discriminator, options, device, look=lambda latents: latents * emphasis
+            )
         )
         self._z_evaluation = fixed_z(options, self.monitor.n, purpose=1)
-        self._z_snapshot = fixed_z(options, options.snapshot_samples, purpose=2).half().float()
 
     def step(self, index: int) -> dict[str, Tensor]:
         """One step of both networks."""
@@ -177,13 +178,12 @@ class LatentGan:
         real = self.real[chosen.to(self.device)]
         return self.pair.step(index, real + self.noise * torch.randn_like(real))
 
-    def evaluate(self, done: int) -> dict[str, float]:
-        """Measure the averaged generator after ``done`` steps, and take a snapshot where one is due."""
-        if done in self.options.snapshot_steps:
-            latents = sample(self.pair.ema, self._z_snapshot).half()
-            path = snapshot_path(self.options.out, done * self.options.batch)
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, lambda temporary: save_file({"latents": latents}, temporary))
+    def make(self, z: Tensor) -> Tensor:
+        """Latents float16 (n, latent_dim)."""
+        return sample(self.pair.ema, z).half()
+
+    def measure(self) -> dict[str, float]:
+        """Distances among the components, and how the discriminator fares."""
         latents = sample(self.pair.ema, self._z_evaluation)
         n, discriminator = self.monitor.n, self.pair.discriminator
         norms = [torch.linalg.matrix_norm(p, 2).item() for p in discriminator.parameters() if p.ndim == 2]
@@ -195,34 +195,15 @@ class LatentGan:
             "d_overfit": overfit(*scores),
         }
 
-    def train(self, slice_seconds: float = float("inf"), progress_bar: bool = True) -> Iterator[float]:
-        """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
-        o = self.options
-        seconds = 0.0
-        for seconds in training_slices(
-            o, self.pair.state, self.step, steps=o.steps, batch=o.batch, device=self.device,
-            evaluate=self.evaluate, evaluate_at=o.evaluates_at, description="latent GAN",
-            slice_seconds=slice_seconds, progress_bar=progress_bar,
-        ):  # fmt: skip
-            yield seconds
-        save_weights(o.out / "generator.safetensors", self.pair.ema)
+    def finish(self) -> dict[str, Any]:
+        """Write the standardisation; measure in the full code space."""
         tensors = {k: getattr(self.standard, k).contiguous() for k in ("mean", "components", "scale")}
-        write_atomically(
-            o.out / "standardisation.safetensors", lambda temporary: save_file(tensors, temporary)
-        )
-        write_json(
-            o.out / "done.json",
-            {
-                "seconds": seconds,
-                "images": o.steps * o.batch,
-                "parameters": {
-                    "generator": parameter_count(self.pair.generator),
-                    "discriminator": parameter_count(self.pair.discriminator),
-                },
-                "explained_variance": _explained(self.codes["augmented"], self.standard),
-                "metrics": self.monitor(sample(self.pair.ema, self._z_evaluation)),
-            },
-        )
+        path = self.options.out / "standardisation.safetensors"
+        write_atomically(path, lambda temporary: save_file(tensors, temporary))
+        return {
+            "explained_variance": _explained(self.codes["augmented"], self.standard),
+            "metrics": self.monitor(sample(self.pair.ema, self._z_evaluation)),
+        }
 
 
 def _checked_config(options: LatentGanOptions, code_shape: tuple[int, int, int]) -> GanConfig:
@@ -241,8 +222,6 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
     The folder then holds ``generator.safetensors`` (averaged weights), ``standardisation.safetensors``,
     ``snapshots/`` and ``done.json``.
     """
-    if options.loss not in ("relativistic", "non-saturating"):
-        raise UserError(f"unknown loss {options.loss!r}; use relativistic or non-saturating")
     if options.dry_run:
         print_dry_run(options, steps=options.steps, snapshot_steps=options.snapshot_steps)
         return options.out

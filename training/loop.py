@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
@@ -131,6 +132,36 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({error}); run the stage that writes it again") from None
+
+
+def options_from_json(kind: type, values: dict[str, Any]) -> Any:
+    """Options dataclass from the JSON written beside the weights."""
+    hints = get_type_hints(kind)
+    converted = {}
+    for name, value in values.items():
+        if isinstance(value, list):
+            value = tuple(value)
+        elif value is not None and "Path" in str(hints[name]):
+            value = Path(value)
+        converted[name] = value
+    return kind(**converted)
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a module's weights as float32 safetensors, atomically."""
+    weights = {k: v.detach().float().cpu().contiguous() for k, v in model.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(weights, temporary))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Read what ``save_weights`` wrote. Raises UserError when the file is missing, damaged or unfit."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} cannot be read ({reason}); delete {path.parent} and train it again"
+        ) from None
 
 
 def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,20 +8,17 @@ space is the only difference; ``dcgan`` is Radford et al. 2015 (arXiv 1511.06434
 part in training: its options say which data there are. To resume, run the same command again.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from explorer.networks import (
     PixelDiscriminator,
     PixelGanConfig,
     PixelGenerator,
-    parameter_count,
     to_uint8,
     to_unit_range,
 )
@@ -29,17 +26,16 @@ from training import metrics
 from training.adversarial import (
     AdversarialOptions,
     AdversarialPair,
+    GanTraining,
     fixed_z,
     overfit,
     sample,
-    snapshot_path,
 )
 from training.autoencoder import load_run as load_autoencoder_run
-from training.autoencoder import load_weights, options_from_json, save_weights
 from training.cli import UserError, print_dry_run
-from training.data.dataset import DataOptions, augment, center_crop, open_dataset
+from training.data.dataset import Dataset, augment, center_crop, open_dataset
 from training.device import resolve_device
-from training.loop import batch_indices, open_run, read_json, training_slices, write_atomically, write_json
+from training.loop import batch_indices, load_weights, open_run, options_from_json, read_json
 
 PROBE = 256  # images of each kind that the discriminator is asked about while training
 
@@ -80,21 +76,21 @@ def pictures(network: torch.nn.Module, z: Tensor) -> Tensor:
     return to_uint8(sample(network, z, batch=256))
 
 
-class PixelGan:
-    """A pixel GAN under training."""
+class PixelGan(GanTraining):
+    """A pixel GAN under training, on the images of an opened dataset."""
 
-    def __init__(self, options: PixelGanOptions, data: DataOptions, device: torch.device) -> None:
-        self.options, self.data, self.device = options, data, device
-        config = options.config(data.image_size)
-        dataset = open_dataset(data)
+    description, made = "pixel GAN", "pictures"
+
+    def __init__(self, options: PixelGanOptions, dataset: Dataset, device: torch.device) -> None:
+        self.data = dataset.options
+        config = options.config(self.data.image_size)
         self.images = dataset.seen("train").to(device)
-        self.val = center_crop(dataset.seen("val"), data.image_size)
+        self.val = center_crop(dataset.seen("val"), self.data.image_size)
         torch.manual_seed(options.seed)
         generator, discriminator = PixelGenerator(config), PixelDiscriminator(config)
         for network in (generator, discriminator):
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.pair = AdversarialPair(generator, discriminator, options, device)
-        self._z_snapshot = fixed_z(options, options.snapshot_samples, purpose=2).half().float()
+        super().__init__(AdversarialPair(generator, discriminator, options, device))
 
     def step(self, index: int) -> dict[str, Tensor]:
         """One step of both networks."""
@@ -103,14 +99,13 @@ class PixelGan:
         crops = augment(self.images[chosen.to(self.device)], data.image_size, data.mirror)
         return self.pair.step(index, to_unit_range(crops))
 
-    def evaluate(self, done: int) -> dict[str, float]:
-        """Measure the averaged generator after ``done`` steps, and take a snapshot where one is due."""
-        if done in self.options.snapshot_steps:
-            path = snapshot_path(self.options.out, done * self.options.batch)
-            path.parent.mkdir(exist_ok=True)
-            made = {"pictures": pictures(self.pair.ema, self._z_snapshot).contiguous()}
-            write_atomically(path, lambda temporary: save_file(made, temporary))
-        generated = pictures(self.pair.ema, fixed_z(self.options, PROBE, purpose=1))
+    def make(self, z: Tensor) -> Tensor:
+        """Pictures uint8 (n, s, s, 3)."""
+        return pictures(self.pair.ema, z)
+
+    def measure(self) -> dict[str, float]:
+        """Sharpness over that of photographs, and how the discriminator fares."""
+        generated = self.make(fixed_z(self.options, PROBE, purpose=1))
         train = center_crop(self.images[:: max(1, len(self.images) // PROBE)].cpu(), generated.shape[1])
         val = self.val[:: max(1, len(self.val) // PROBE)]
         scores = [
@@ -118,29 +113,6 @@ class PixelGan:
         ]
         ratio = metrics.sharpness(generated).mean() / metrics.sharpness(val).mean()
         return {"sharpness": ratio.item(), "d_overfit": overfit(*scores)}
-
-    def train(self, slice_seconds: float = float("inf"), progress_bar: bool = True) -> Iterator[float]:
-        """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
-        o = self.options
-        seconds = 0.0
-        for seconds in training_slices(
-            o, self.pair.state, self.step, steps=o.steps, batch=o.batch, device=self.device,
-            evaluate=self.evaluate, evaluate_at=o.evaluates_at, description="pixel GAN",
-            slice_seconds=slice_seconds, progress_bar=progress_bar,
-        ):  # fmt: skip
-            yield seconds
-        save_weights(o.out / "generator.safetensors", self.pair.ema)
-        write_json(
-            o.out / "done.json",
-            {
-                "seconds": seconds,
-                "images": o.steps * o.batch,
-                "parameters": {
-                    "generator": parameter_count(self.pair.generator),
-                    "discriminator": parameter_count(self.pair.discriminator),
-                },
-            },
-        )
 
 
 def run_pixel_gan(options: PixelGanOptions) -> Path:
@@ -156,7 +128,7 @@ def run_pixel_gan(options: PixelGanOptions) -> Path:
     options.config(data.image_size)
     open_run(options, device)
     if not (options.out / "done.json").is_file():
-        for _ in PixelGan(options, data, device).train():
+        for _ in PixelGan(options, open_dataset(data), device).train():
             pass
     return options.out
 

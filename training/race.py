@@ -12,11 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
@@ -26,7 +25,7 @@ from explorer.bundle import RACE, BundleError, open_bundle, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.networks import Autoencoder
 from training import metrics
-from training.adversarial import AdversarialPair, fixed_z, sample
+from training.adversarial import GanTraining, fixed_z, sample
 from training.autoencoder import AutoencoderOptions, AutoencoderTraining
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
@@ -80,18 +79,6 @@ class RaceOptions:
     """Print the resolved options and stop."""
 
 
-class Gan(Protocol):
-    """What a contestant trains."""
-
-    pair: AdversarialPair
-
-    def step(self, index: int) -> dict[str, Tensor]:
-        """One step."""
-
-    def train(self, slice_seconds: float, progress_bar: bool) -> Iterator[float]:
-        """Train in slices."""
-
-
 class Reference:
     """What pictures are compared with: the judge's features of seen validation crops, and the threshold."""
 
@@ -133,7 +120,7 @@ class Contestant:
     """
 
     def __init__(
-        self, name: str, gan: Gan, codec: Autoencoder | None, before: float, options: RaceOptions
+        self, name: str, gan: GanTraining, codec: Autoencoder | None, before: float, options: RaceOptions
     ) -> None:
         self.name, self.gan, self.codec, self.before = name, gan, codec, before
         self.path = gan.pair.options.out / "contestant.json"
@@ -237,15 +224,17 @@ def flops_per_step(step: Callable[[int], object], steps: int) -> float:
 class Race:
     """The race of one seed."""
 
-    def __init__(self, options: RaceOptions, seed: int, reference: Reference, device: torch.device) -> None:
-        self.options, self.reference, self.device = options, reference, device
+    def __init__(
+        self, options: RaceOptions, seed: int, dataset: Dataset, reference: Reference, device: torch.device
+    ) -> None:
+        self.options, self.dataset, self.reference, self.device = options, dataset, reference, device
         self.folder = options.out / f"seed-{seed}"
         self.seed = seed
         self.codec_options = replace(
             data_options(options), seed=seed, device=options.device, out=self.folder / "autoencoder"
         )
         open_run(self.codec_options, device)
-        self.codec = AutoencoderTraining(self.codec_options, device)
+        self.codec = AutoencoderTraining(self.codec_options, dataset, device)
         self.codec_seconds = 0.0
         self.contestants: list[Contestant] = []
 
@@ -267,7 +256,7 @@ class Race:
             gan: Any = LatentGan(gan_options, self.device)
         else:
             codec = None
-            gan = PixelGan(gan_options, self.codec_options, self.device)
+            gan = PixelGan(gan_options, self.dataset, self.device)
         contestant = Contestant(name, gan, codec, before, o)
         contestant.measure_untrained(self.reference)
         self.contestants.append(contestant)
@@ -280,10 +269,9 @@ class Race:
         if not path.is_file():
             codes.unlink(missing_ok=True)  # of a race that was stopped meanwhile
             codec, data = load_autoencoder(self.codec_options.out)
-            dataset = open_dataset(data)
             start = time.perf_counter()
             encoded = training_codes(
-                codec.to(self.device), dataset, gan_options.copies, data.seed, self.device,
+                codec.to(self.device), self.dataset, gan_options.copies, data.seed, self.device,
                 gan_options.precision, codes,
             )  # fmt: skip
             seconds = time.perf_counter() - start
@@ -395,7 +383,7 @@ def run_race(options: RaceOptions) -> Path:
     for seed in options.seeds:
         path = options.out / f"seed-{seed}" / "result.json"
         if not path.is_file():
-            write_json(path, Race(options, seed, reference, device).run())
+            write_json(path, Race(options, seed, dataset, reference, device).run())
         seeds.append(read_json(path))
     race = {
         "format": 1,

@@ -23,7 +23,9 @@ def show_samples(race: dict[str, Any]) -> None:
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     seed = seeds[left.selectbox("Seed", list(seeds), disabled=len(seeds) == 1)]
     marks = sorted({round(p["total"]) for p in seed["contestants"][PIXEL]["curve"]})
-    mark = right.select_slider("Seconds of training", marks, value=marks[-1], format_func="{:,} s".format)
+    mark = marks[-1]
+    if len(marks) > 1:  # not where it diverged at once
+        mark = right.select_slider("Seconds of training", marks, value=mark, format_func="{:,} s".format)
     for name, column in zip((LATENT, PIXEL), st.columns(2), strict=True):
         point = latest(seed["contestants"][name]["curve"], mark)
         with column:
