@@ -1,13 +1,44 @@
 """Rates with their uncertainty: a share never stands without its n and its interval."""
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Count:
+    """So many hits among n trials; ValueError unless 0 <= hits <= n."""
+
+    hits: int
+    n: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hits <= self.n:
+            raise ValueError(f"{self.hits} hits among {self.n} is no count.")
+
+    @property
+    def rate(self) -> float:
+        """Hits over n in [0, 1]; 0 when n is 0."""
+        return self.hits / self.n if self.n else 0.0
+
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Wilson score interval (Wilson 1927) of a binomial share, as fractions; (0, 1) when n is 0."""
+    return _interval(hits, n, level, "wilson")
+
+
+def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval (Clopper & Pearson 1934) of a binomial share, as fractions; (0, 1) when n is 0.
+
+    Never covers less than its level, which matters where hits are few; wider than Wilson's for it.
+    """
+    return _interval(hits, n, level, "exact")
+
+
+def _interval(hits: int, n: int, level: float, method: str) -> tuple[float, float]:
     if n == 0:
         return 0.0, 1.0
     from scipy.stats import binomtest  # half a second to import: only where a rate is shown
 
-    interval = binomtest(hits, n).proportion_ci(level, method="wilson")
+    interval = binomtest(hits, n).proportion_ci(level, method=method)
     return float(interval.low), float(interval.high)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from explorer.rates import share, wilson_interval
+from explorer.rates import Count, clopper_pearson, share, wilson_interval
 
 
 def test_interval_is_wilsons() -> None:
@@ -14,16 +14,29 @@ def test_interval_is_wilsons() -> None:
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 50), (50, 50), (1, 1)])
-def test_interval_stays_within_zero_and_one_and_holds_the_share(hits: int, n: int) -> None:
-    low, high = wilson_interval(hits, n)
-    assert 0 <= low <= hits / n <= high <= 1
-    assert low < high
+def test_intervals_stay_within_zero_and_one_and_hold_the_share(hits: int, n: int) -> None:
+    for interval in (wilson_interval, clopper_pearson):
+        low, high = interval(hits, n)
+        assert 0 <= low <= hits / n <= high <= 1
+        assert low < high
+
+
+def test_exact_interval_of_no_hits_is_the_rule_of_three() -> None:
+    # (1 - high)^n = 0.05 in closed form, a one-sided 95 %.
+    assert clopper_pearson(0, 10_000, 0.90) == pytest.approx((0, 1 - 0.05 ** (1 / 10_000)))
 
 
 def test_nothing_observed_says_nothing() -> None:
-    assert wilson_interval(0, 0) == (0, 1)
+    assert wilson_interval(0, 0) == clopper_pearson(0, 0) == (0, 1)
+    assert Count(0, 0).rate == 0
     assert share(0, 0) == "-"
 
 
 def test_a_share_is_written_with_its_interval() -> None:
     assert share(8, 10) == "0.800 [0.490, 0.943]"
+
+
+@pytest.mark.parametrize(("hits", "n"), [(2, 1), (-1, 1), (0, -1)])
+def test_what_is_no_count_is_refused(hits: int, n: int) -> None:
+    with pytest.raises(ValueError, match="is no count"):
+        Count(hits, n)

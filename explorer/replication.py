@@ -1,0 +1,122 @@
+"""Rates over seeds: what a generator does when trained again, and several classes at once.
+
+The seed is the unit: samples of one generator say nothing about the next. Seeds of a generator differ by more
+than their samples would by chance, so an interval from pooled samples is too narrow.
+"""
+
+from collections.abc import Sequence
+from math import exp, log
+from typing import TYPE_CHECKING
+
+from explorer.prevalence import exceeds, melded_interval
+from explorer.rates import Count
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def effective_count(seeds: Sequence[Count], tail: float = 0.025) -> tuple[float, float]:
+    """Hits and n of one sample that is worth as much as these seeds, for a one-sided error of ``tail``.
+
+    Korn & Graubard 1998 (Survey Methodology 24:193), with seeds as clusters: n = p (1 - p) / var(p), times
+    (z / t)^2 because a variance from few seeds is uncertain, and no more than was sampled. Where all seeds
+    agree, and for a single seed, the plain sums.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    seeds = [seed for seed in seeds if seed.n]
+    n = sum(seed.n for seed in seeds)
+    hits = sum(seed.hits for seed in seeds)
+    if len(seeds) < 2:
+        return hits, n
+    p = hits / n
+    freedom = len(seeds) - 1
+    variance = sum((seed.n / n * (seed.rate - p)) ** 2 for seed in seeds) * len(seeds) / freedom
+    if not variance:
+        return hits, n
+    worth = min(n, p * (1 - p) / variance * float(ndtri(tail) / stdtrit(freedom, tail)) ** 2)
+    return p * worth, worth
+
+
+def seed_interval(seeds: Sequence[Count], tpr: Count, fpr: Count, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the true rate over seeds: the melded interval of their effective count.
+
+    Measured coverage at 95 % (500 repeats a setting; 5 seeds of 10,000 samples, true rates 0 to 0.1, TPR 0.6
+    of 300, FPR 0.001 to 0.01 of 3,000 to 20,000): 0.97 to 1.00 where seeds do not differ, 0.95 to 1.00 where
+    the true rate varies by half its mean from seed to seed, 0.91 to 1.00 where by all of it; then the upper
+    end is what misses. Of 400 repeats the Lang-Reiczigel interval of the pooled samples covered as few as
+    0.93, 0.35 and 0.17. With one seed nothing is known about the next: this is the interval of that one.
+    """
+    return melded_interval(*effective_count(seeds, (1 - level) / 2), tpr, fpr, level)
+
+
+def p_more(seeds: Sequence[Count], others: Sequence[Count]) -> float:
+    """One-sided p-value that the seeds' rate is not above the others'; 1 where either has no samples.
+
+    The smallest tail at which ``exceeds`` rejects for the effective counts, so a rate is above the false
+    positives exactly where the lower end of ``seed_interval`` is above 0. For single counts it is Fisher's
+    exact test. Not below 1e-9.
+    """
+    from scipy.optimize import brentq
+
+    def excess(log_tail: float) -> float:
+        tail = exp(log_tail)
+        return exceeds(*effective_count(seeds, tail), *effective_count(others, tail)) - tail
+
+    least, most = log(1e-9), log(0.499)  # at 0.5 both quantiles of effective_count are 0
+    if excess(least) <= 0:
+        return exp(least)
+    if excess(most) >= 0:
+        return excess(most) + exp(most)
+    return exp(brentq(excess, least, most, xtol=1e-4))
+
+
+def hierarchical_bootstrap(
+    seeds: Sequence[Count], tpr: Count, fpr: Count, level: float = 0.95, draws: int = 4_000, seed: int = 0
+) -> tuple[float, float]:
+    """Interval of the true rate by resampling seeds, and within them samples: a check on ``seed_interval``.
+
+    Resampled samples, TPR and FPR are Beta draws whose quantiles are Clopper-Pearson limits, on the side that
+    widens the interval, so that zero hits do not give zero width. Resampling S seeds spreads too little by
+    sqrt((S - 1) / S), and has S - 1 degrees of freedom; the seeds' deviations are widened for both
+    (Hesterberg 2015, The American Statistician 69:371). Without that, 5 seeds cover as little as 0.78
+    at 95 %; with it, 0.88 (in the settings of ``seed_interval``, which covers 0.91 there: verdicts use that).
+    """
+    import numpy as np
+    from scipy.special import ndtri, stdtrit
+
+    rng, tail = np.random.default_rng(seed), (1 - level) / 2
+    hits, n = np.array([s.hits for s in seeds]), np.array([s.n for s in seeds])
+    picked = rng.integers(0, len(seeds), (draws, len(seeds)))
+    total = n[picked].sum(1)
+    p = hits.sum() / n.sum()
+    spread = hits[picked].sum(1) / total - p
+    if len(seeds) > 1:
+        freedom = len(seeds) - 1
+        spread *= (len(seeds) / freedom) ** 0.5 * stdtrit(freedom, tail) / ndtri(tail)
+    resampled = total * np.clip(p + spread, 0, 1)
+
+    def limits(count: "np.ndarray | int", of: "np.ndarray | int", upper: bool) -> "np.ndarray":
+        least = 1e-9  # of a Beta's parameters, where the limit is 0 or 1
+        return rng.beta(np.maximum(count + upper, least), np.maximum(of - count + 1 - upper, least), draws)
+
+    ends = []
+    for upper in (False, True):
+        rate, false, true = (
+            limits(*counts) for counts in (
+                (resampled, total, upper), (fpr.hits, fpr.n, not upper), (tpr.hits, tpr.n, not upper)
+            )
+        )  # fmt: skip
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rates = np.where(true > false, np.clip((rate - false) / (true - false), 0, 1), float(upper))
+        ends.append(float(np.quantile(rates, 1 - tail if upper else tail)))
+    return ends[0], ends[1]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for there being several (Holm 1979): each at most alpha where its claim may stand."""
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]

@@ -1,0 +1,129 @@
+"""Rates over seeds: coverage with seeds that differ, and what the simpler intervals would miss."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from explorer.prevalence import lang_reiczigel_interval, melded_interval
+from explorer.rates import Count
+from explorer.replication import effective_count, hierarchical_bootstrap, holm, p_more, seed_interval
+
+TPR, FPR = Count(180, 300), Count(3, 3_000)
+SEEDS = st.lists(st.integers(0, 2_000), min_size=2, max_size=8)
+
+
+def bench(pi: float, variation: float, repeats: int, fpr: float = 1e-3, negatives: int = 20_000):
+    """Experiments of 5 seeds x 10,000 samples, true rates Beta around pi: seeds, TPR and FPR of each."""
+    rng = np.random.default_rng(0)
+    for _ in range(repeats):
+        rates = np.full(5, pi)
+        if pi and variation:
+            size = (1 - pi) / (pi * variation**2) - 1
+            rates = rng.beta(pi * size, (1 - pi) * size, 5)
+        hits = rng.binomial(10_000, rates * 0.6 + (1 - rates) * fpr)
+        yield (
+            [Count(int(h), 10_000) for h in hits],
+            Count(int(rng.binomial(300, 0.6)), 300),
+            Count(int(rng.binomial(negatives, fpr)), negatives),
+        )
+
+
+def coverage(pi: float, ends: list[tuple[float, float]]) -> float:
+    return float(np.mean([low <= pi <= high for low, high in ends]))
+
+
+@pytest.mark.parametrize("pi", [0, 0.001, 0.01, 0.1])
+@pytest.mark.parametrize("variation", [0, 0.5])
+def test_a_known_share_is_covered(pi, variation) -> None:
+    """Over 300 repeats; 0.92 is 2.4 standard errors below 0.95."""
+    assert coverage(pi, [seed_interval(*counts) for counts in bench(pi, variation, 300)]) >= 0.92
+
+
+def test_seeds_that_differ_much_are_covered_where_pooled_samples_are_not() -> None:
+    repeats = list(bench(0.1, 1, 200))
+    assert coverage(0.1, [seed_interval(*counts) for counts in repeats]) >= 0.87  # 0.94 of 500
+    pooled = [
+        lang_reiczigel_interval(Count(sum(s.hits for s in seeds), 50_000), tpr, fpr)
+        for seeds, tpr, fpr in repeats
+    ]
+    assert coverage(0.1, pooled) < 0.3
+
+
+def test_the_bootstrap_covers_nearly_as_well() -> None:
+    repeats = list(bench(0.01, 0.5, 200))
+    assert coverage(0.01, [hierarchical_bootstrap(*counts, draws=1_000) for counts in repeats]) >= 0.9
+
+
+def test_the_bootstrap_is_the_same_every_time_and_near_the_interval() -> None:
+    seeds = [Count(hits, 10_000) for hits in (60, 80, 75, 66, 90)]
+    ends = hierarchical_bootstrap(seeds, TPR, FPR)
+    assert ends == hierarchical_bootstrap(seeds, TPR, FPR)
+    assert ends == pytest.approx(seed_interval(seeds, TPR, FPR), rel=0.1)
+
+
+def test_no_hits_have_an_upper_end() -> None:
+    none = [Count(0, 10_000)] * 5
+    expected = seed_interval(none, TPR, Count(0, 3_000))
+    assert expected[0] == 0
+    assert 0 < expected[1] < 3e-4
+    assert hierarchical_bootstrap(none, TPR, Count(0, 3_000)) == pytest.approx(expected, rel=0.1, abs=1e-9)
+
+
+def test_no_class_raises_no_alarm_and_a_hundredth_is_found() -> None:
+    """False alarms <= 2.5 % of 300 (three standard errors allowed); power, at 12 classes' Holm, above 0.9."""
+    alarms = [p_more(seeds, [fpr]) <= 0.025 for seeds, _, fpr in bench(0, 0, 300)]
+    assert np.mean(alarms) <= 0.025 + 3 * (0.025 * 0.975 / 300) ** 0.5
+    found = [p_more(seeds, [fpr]) <= 0.025 / 12 for seeds, _, fpr in bench(0.01, 0.25, 100)]
+    assert np.mean(found) > 0.9
+
+
+def test_the_p_value_and_the_interval_agree() -> None:
+    for seeds, _, fpr in bench(0.001, 0.5, 60):
+        low, _ = seed_interval(seeds, Count(295, 300), fpr, 0.95)
+        assert (low > 0) == (p_more(seeds, [fpr]) < 0.025)
+
+
+def test_one_seed_in_five_is_no_replication() -> None:
+    lucky = [Count(100, 10_000), *[Count(0, 10_000)] * 4]
+    assert p_more(lucky, [Count(0, 3_000)]) > 0.025
+    assert p_more([Count(20, 10_000)] * 5, [Count(0, 3_000)]) < 0.005  # as many hits, in every seed
+
+
+def test_effective_counts_by_hand() -> None:
+    # p = 0.02, variance of the mean 0.0002 / 2: n = 196 if the variance were known; t and z for one freedom.
+    worth = 196 * (1.959964 / 12.706205) ** 2
+    assert effective_count([Count(10, 1_000), Count(30, 1_000)]) == pytest.approx((0.02 * worth, worth))
+    assert effective_count([Count(7, 100)]) == (7, 100)
+    assert effective_count([Count(7, 100)] * 3 + [Count(0, 0)]) == (21, 300)
+    assert effective_count([]) == (0, 0)
+
+
+@given(SEEDS)
+def test_seeds_are_worth_no_more_than_their_samples_and_an_interval_is_no_narrower(hits) -> None:
+    seeds = [Count(h, 2_000) for h in hits]
+    assert effective_count(seeds)[1] <= 2_000 * len(hits)
+    low, high = seed_interval(seeds, TPR, FPR)
+    pooled = melded_interval(sum(hits), 2_000 * len(hits), TPR, FPR)
+    assert low <= pooled[0] + 1e-4
+    assert high >= pooled[1] - 1e-4
+
+
+@given(SEEDS, st.integers(1, 500))
+def test_more_hits_in_every_seed_never_lower_the_lower_end(hits, more) -> None:
+    before, after = ([Count(h + extra, 2_500) for h in hits] for extra in (0, more))
+    assert seed_interval(after, TPR, FPR)[0] >= seed_interval(before, TPR, FPR)[0] - 1e-4
+    assert p_more(after, [FPR]) <= p_more(before, [FPR]) + 1e-4
+
+
+@given(SEEDS)
+def test_p_values_are_probabilities(hits) -> None:
+    seeds = [Count(h, 2_000) for h in hits]
+    assert 0 < p_more(seeds, [FPR]) <= 1
+    assert p_more(seeds, seeds) > 0.3  # nothing is above itself
+    assert p_more(seeds, []) == p_more([], seeds) == 1
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
