@@ -4,6 +4,7 @@ A judge finds hits at the rate ``p = pi TPR + (1 - pi) FPR`` where the true rate
 themselves estimated, on so many positives and negatives.
 """
 
+from functools import cache
 from math import sqrt
 from typing import TYPE_CHECKING
 
@@ -59,17 +60,19 @@ def melded_interval(
     The lower end is above 0 exactly where Fisher's one-sided test of hits against false positives rejects at
     (1 - level) / 2.
 
-    A hit rate below the FPR says no more than one equal to it: then the upper end is that of an equal
-    one, never below what the numbers could have shown (power-constrained: Cowan et al. 2011,
-    arXiv 1105.3166). (0, 1) where nothing was sampled, or TPR may well be as low as FPR.
+    A hit rate below the FPR is luck, or a control that does not fit, and no evidence for less than nothing:
+    the upper end is then that of a rate equal to the FPR, never below what the numbers could have shown
+    (power-constrained: Cowan et al. 2011, arXiv 1105.3166), or that of all hits being true, if it is lower.
+    (0, 1) where nothing was sampled, or TPR may well be as low as FPR.
     """
     if not (n and tpr.n and fpr.n):
         return 0.0, 1.0
     tail = (1 - level) / 2
     low = _end(hits, n, tpr, fpr, tail, upper=False) if hits > 0 else 0.0
-    hits = max(hits, n * fpr.rate)
-    high = _end(hits, n, tpr, fpr, tail, upper=True) if hits < n else 1.0
-    return low, high
+    if hits >= n * fpr.rate:
+        return low, _end(hits, n, tpr, fpr, tail, upper=True)
+    as_many = _end(n * fpr.rate, n, tpr, fpr, tail, upper=True)
+    return low, min(as_many, _end(hits, n, tpr, Count(0, fpr.n), tail, upper=True))
 
 
 def _end(hits: float, n: float, tpr: Count, fpr: Count, tail: float, upper: bool) -> float:
@@ -78,6 +81,8 @@ def _end(hits: float, n: float, tpr: Count, fpr: Count, tail: float, upper: bool
     from scipy.optimize import brentq
     from scipy.special import ndtr
 
+    if upper and hits >= n:
+        return 1.0
     z, weights = _normal(61)
     z_true, true_weights = _normal(13)
     p = _limits(hits, n, z, upper)
@@ -109,6 +114,7 @@ def exceeds(hits: float, n: float, other_hits: float, other_n: float) -> float:
     return float(weights @ betainc(hits, n - hits + 1, _limits(other_hits, other_n, z, upper=True)))
 
 
+@cache
 def _normal(size: int) -> "tuple[np.ndarray, np.ndarray]":
     """Even steps (size,) over six standard deviations and their normal weights, which sum to 1.
 

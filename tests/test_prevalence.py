@@ -111,12 +111,14 @@ def test_melded_ends_follow_hits_size_and_level(found, tpr, fpr, level) -> None:
         assert narrower[1] - narrower[0] <= high - low + slack
 
 
-def test_fewer_hits_than_false_positives_are_no_tighter_than_as_many() -> None:
-    """A deficit against the false positives is luck, or a control that does not fit; neither sharpens u."""
+def test_fewer_hits_than_false_positives_say_no_more_than_as_many_or_than_the_hits_alone() -> None:
     tpr, fpr = Count(180, 300), Count(100, 10_000)
     as_many = melded_interval(100, 10_000, tpr, fpr)
-    assert melded_interval(0, 10_000, tpr, fpr) == as_many
     assert as_many[1] > 0.003
+    assert melded_interval(60, 10_000, tpr, fpr) == as_many
+    alone = melded_interval(3, 10_000, tpr, Count(0, 10_000))
+    assert melded_interval(3, 10_000, tpr, fpr) == alone
+    assert alone[1] == pytest.approx(clopper_pearson(3, 10_000)[1] / 0.6, rel=0.1)
 
 
 def drawn(

@@ -1,6 +1,7 @@
 """Rates and their intervals."""
 
 import pytest
+from scipy.stats import binomtest
 
 from explorer.rates import Count, clopper_pearson, share, wilson_interval
 
@@ -19,6 +20,12 @@ def test_intervals_stay_within_zero_and_one_and_hold_the_share(hits: int, n: int
         low, high = interval(hits, n)
         assert 0 <= low <= hits / n <= high <= 1
         assert low < high
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 50), (7, 50), (50, 50), (3, 10_000)])
+def test_exact_interval_is_scipys(hits: int, n: int) -> None:
+    for level in (0.9, 0.99):
+        assert clopper_pearson(hits, n, level) == pytest.approx(binomtest(hits, n).proportion_ci(level))
 
 
 def test_exact_interval_of_no_hits_is_the_rule_of_three() -> None:

@@ -1,0 +1,311 @@
+"""The verdict on one class and one generator: from stored counts to a sentence no stronger than they are.
+
+A class is representable (the codec shows it), reachable on demand (a search finds it in the generator's
+range) or produced (samples contain it); each is asked against its own controls.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
+from enum import Enum
+
+from explorer.prevalence import rogan_gladen
+from explorer.rates import Count, clopper_pearson
+from explorer.replication import holm, p_more, seed_interval
+
+SEEDS = 5  # trained generators that a claim about what is produced takes
+DETECTED = 0.8  # share of oracle seeds in which the class must be found
+RECOGNISED = 0.5  # share of photographs of a class that judges must recognise to be asked about it
+REPRESENTED = 0.5  # of how often photographs are recognised: below, a codec does not show the class
+HELD_OUT, SCRAMBLED, UNTRAINED = "held-out", "scrambled", "untrained"  # searches that rung 2 compares
+
+
+class Kind(Enum):
+    """What can be said of a class."""
+
+    PRODUCED = "produced"
+    PRODUCED_NOT_BY_GAN = "produced, not by the GAN"
+    REACHABLE = "reachable on demand"
+    REPRESENTABLE = "representable only"
+    NOT_REPRESENTABLE = "not representable"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search for targets of one kind reached.
+
+    reached: results that the judges call the class. distance: median over targets of the result's distance to
+    its target, relative to that of the nearest training image; None where it was not measured.
+    """
+
+    reached: Count
+    distance: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was counted for one class and one generator, at one threshold of the judges.
+
+    originals, round_trips: test images recognised, as photographs and through the codec; for a generator of
+    pixels, which has no codec, the originals twice. tpr: hits among test images in the form in which samples
+    come. fpr: hits by false-positive control. produced: hits by seed. attribution: by control that no GAN
+    takes part in, and by its seeds. searches: by kind of target, or UNTRAINED for the generator that was
+    searched. oracle: by seed of generators trained with the class. What was not measured is left empty.
+    """
+
+    name: str
+    originals: Count
+    round_trips: Count
+    tpr: Count
+    fpr: Mapping[str, Count] = field(default_factory=dict)
+    produced: Sequence[Count] = ()
+    attribution: Mapping[str, Sequence[Count]] = field(default_factory=dict)
+    searches: Mapping[str, Search] = field(default_factory=dict)
+    oracle: Sequence[Count] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found of a class.
+
+    pi: share of samples, None where the judges cannot tell. low, high: its interval over seeds; (0, 1) where
+    nothing is known. p_value: one-sided, that it is 0, adjusted for the classes. limits: what it rests on or,
+    where it is inconclusive, lacks.
+    """
+
+    kind: Kind
+    sentence: str
+    pi: float | None
+    low: float
+    high: float
+    p_value: float
+    limits: tuple[str, ...]
+
+
+def worst_control(fpr: Mapping[str, Count], level: float = 0.95) -> str:
+    """The false-positive control whose rate has the largest upper bound; its rate is the FPR used."""
+    return max(fpr, key=lambda name: clopper_pearson(fpr[name].hits, fpr[name].n, level)[1])
+
+
+def verdicts(classes: Sequence[Evidence], level: float = 0.95) -> list[Verdict]:
+    """A verdict for each class of one generator, in order.
+
+    level: of the intervals, in (0, 1). Claims are tested one-sided at (1 - level) / 2, as the lower end of an
+    interval is, with Holm's adjustment over the classes.
+    """
+    found = [_Found(evidence, level) for evidence in classes]
+    produced = holm([f.p_produced for f in found])
+    attributed = holm([f.p_attributed for f in found])
+    searched = holm([f.p_searched for f in found])
+    return [
+        _decide(f, level, p, a, s) for f, p, a, s in zip(found, produced, attributed, searched, strict=True)
+    ]
+
+
+class _Found:
+    """The numbers of one class before they are compared with other classes'."""
+
+    def __init__(self, evidence: Evidence, level: float) -> None:
+        self.evidence = evidence
+        self.seeds = [count for count in evidence.produced if count.n]
+        self.controls = {name: count for name, count in evidence.fpr.items() if count.n}
+        self.attribution = {n: s for n, s in evidence.attribution.items() if any(c.n for c in s)}
+        self.pi: float | None = None
+        self.low, self.high = 0.0, 1.0
+        self.p_produced = self.p_attributed = self.p_searched = 1.0
+        self.hardest = ""
+        if self.controls:
+            self.worst = worst_control(self.controls, level)
+            self.fpr = self.controls[self.worst]
+            self._measure(level)
+        if self.attribution:
+            ps = {name: p_more(self.seeds, seeds) for name, seeds in self.attribution.items()}
+            self.hardest = max(ps, key=lambda name: ps[name])
+            self.p_attributed = ps[self.hardest]
+        searches = evidence.searches
+        if all(kind in searches for kind in (HELD_OUT, SCRAMBLED, UNTRAINED)):
+            reached = [searches[HELD_OUT].reached]
+            self.p_searched = max(
+                p_more(reached, [searches[kind].reached]) for kind in (SCRAMBLED, UNTRAINED)
+            )
+
+    def _measure(self, level: float) -> None:
+        tpr = self.evidence.tpr
+        if self.seeds and tpr.rate > self.fpr.rate:
+            self.pi = rogan_gladen(_pooled(self.seeds).rate, tpr.rate, self.fpr.rate)
+            self.low = seed_interval(self.seeds, tpr, self.fpr, level)[0]
+            # Samples may fool the judges less often than the worst control does: the upper end allows for it.
+            self.high = max(seed_interval(self.seeds, tpr, fpr, level)[1] for fpr in self.controls.values())
+            self.p_produced = p_more(self.seeds, [self.fpr])
+
+
+def _decide(
+    found: _Found, level: float, p_produced: float, p_attributed: float, p_searched: float
+) -> Verdict:
+    evidence, tail = found.evidence, (1 - level) / 2
+    limits: list[str] = []
+
+    def said(kind: Kind, text: str) -> Verdict:
+        return Verdict(
+            kind, f"{evidence.name}: {text}.", found.pi, found.low, found.high, p_produced, tuple(limits)
+        )
+
+    def inconclusive() -> Verdict:
+        return said(Kind.INCONCLUSIVE, "inconclusive: " + "; ".join(limits))
+
+    limits += _unjudged(found)
+    if limits:
+        return inconclusive()
+    shown = _represented(evidence, level)
+    if shown is False:
+        return said(Kind.NOT_REPRESENTABLE, f"{_recognised(evidence)}: not representable")
+    if shown is None:
+        limits.append(f"{_recognised(evidence)}, on too few images to tell; more test images would settle it")
+    limits += _untested(found, tail)
+    is_produced = p_produced <= tail
+    if is_produced and not found.attribution:
+        limits.append(
+            "interpolations and fitted Gaussians were not sampled, so nothing attributes it to the GAN"
+        )
+    if limits:
+        return inconclusive()
+    low, high = percent(found.low, "down").removesuffix(" %"), percent(found.high, "up")
+    interval = f"{low} to {high}, {100 * level:g} %, {_size(found.seeds)}"
+    if is_produced:
+        limits.append(f"false positives are those of {found.worst} ({_share(found.fpr)})")
+        made = f"produced, in {percent(found.pi or 0)} of samples ({interval})"
+        if p_attributed <= tail:
+            names = _listed(found.attribution)
+            return said(Kind.PRODUCED, f"{made}, more often than false positives and than by {names}")
+        control = _pooled(found.attribution[found.hardest])
+        return said(
+            Kind.PRODUCED_NOT_BY_GAN,
+            f"{made}, but not shown to be so more often than by {found.hardest} "
+            f"(hits: {_share(_pooled(found.seeds))} against {_share(control)}): nothing to attribute to the "
+            "GAN",
+        )
+    made = f"not produced above {high} ({interval})"
+    if found.low > 0:
+        made += ", above 0 only until the number of classes is allowed for"
+    searched = _searched(evidence, p_searched <= tail)
+    if p_searched <= tail:
+        return said(Kind.REACHABLE, f"{made}, but {searched}: reachable on demand")
+    return said(Kind.REPRESENTABLE, f"{made}; {searched}; {_recognised(evidence)}: representable only")
+
+
+def _unjudged(found: _Found) -> list[str]:
+    """Why the judges cannot tell even photographs of the class, if they cannot."""
+    evidence = found.evidence
+    if not found.controls:
+        return ["false positives were not counted"]
+    asked = {
+        "photographs": evidence.originals,
+        "round trips": evidence.round_trips,
+        "true samples": evidence.tpr,
+    }
+    missing = [name for name, count in asked.items() if not count.n]
+    if missing:
+        return [f"the judges were not asked about {_listed(missing)} of the class"]
+    if evidence.originals.rate < RECOGNISED:
+        return [
+            f"the judges recognise {_share(evidence.originals)} photographs; a better judge would settle it"
+        ]
+    return []
+
+
+def _represented(evidence: Evidence, level: float) -> bool | None:
+    """Whether round trips are recognised at least half as often as photographs; None if it is too close."""
+    originals, trips = (
+        clopper_pearson(count.hits, count.n, level) for count in (evidence.originals, evidence.round_trips)
+    )
+    if trips[0] >= REPRESENTED * originals[1]:
+        return True
+    return False if trips[1] < REPRESENTED * originals[0] else None
+
+
+def _untested(found: _Found, tail: float) -> list[str]:
+    """What stands between the counts and a claim about what is produced."""
+    evidence, limits = found.evidence, []
+    if p_more([evidence.tpr], [found.fpr]) > tail:
+        limits.append(
+            f"the judges find {_share(evidence.tpr)} true samples but also {_share(found.fpr)} of "
+            f"{found.worst}; a better judge would settle it"
+        )
+    if len(found.seeds) < SEEDS:
+        limits.append(f"{len(found.seeds)} of {SEEDS} seeds were sampled; more seeds would settle it")
+    oracle = [count for count in evidence.oracle if count.n]
+    detected = sum(p_more([count], [found.fpr]) <= tail for count in oracle)
+    if not oracle:
+        limits.append(
+            "no oracle, trained with the class, shows that it would be seen; training one would settle it"
+        )
+    elif detected < DETECTED * len(oracle):
+        limits.append(
+            f"the class was detected in {detected} of {len(oracle)} oracles trained with it; a better judge, "
+            "a better codec or more samples would settle it"
+        )
+    elif not limits:
+        made = rogan_gladen(_pooled(oracle).rate, evidence.tpr.rate, found.fpr.rate)
+        if found.low == 0 and found.high >= made:
+            limits.append(
+                f"up to {percent(found.high, 'up')} of samples may be of it, and no more ({percent(made)}) "
+                "are where a generator was trained with it; more seeds or samples would settle it"
+            )
+    return limits
+
+
+def _searched(evidence: Evidence, beaten: bool) -> str:
+    """What the search for it says, beside its controls."""
+    searches = evidence.searches
+    missing = [kind for kind in (HELD_OUT, SCRAMBLED, UNTRAINED) if kind not in searches]
+    if missing:
+        return f"a search on demand says nothing without counts for {_listed(missing)}"
+    held_out, scrambled, untrained = (searches[k].reached for k in (HELD_OUT, SCRAMBLED, UNTRAINED))
+    if beaten:
+        distance = searches[HELD_OUT].distance
+        near = "" if distance is None else f", {distance:.2g} times as far away as the nearest training image"
+        return (
+            f"a search reaches {_share(held_out)} of its images{near}, more than of scrambled ones "
+            f"({_share(scrambled)}) and than in an untrained generator ({_share(untrained)})"
+        )
+    if scrambled.rate >= untrained.rate:
+        return (
+            f"a search reaches {_share(held_out)} of its images, not shown to be more than of scrambled ones "
+            f"({_share(scrambled)}), so it says nothing"
+        )
+    return (
+        f"a search reaches {_share(held_out)} of its images, not shown to be more than in an untrained "
+        f"generator ({_share(untrained)})"
+    )
+
+
+def _recognised(evidence: Evidence) -> str:
+    ratio = evidence.round_trips.rate / evidence.originals.rate
+    return f"its round trips are recognised {percent(ratio)} as often as photographs"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _pooled(seeds: Sequence[Count]) -> Count:
+    return Count(sum(count.hits for count in seeds), sum(count.n for count in seeds))
+
+
+def _share(count: Count) -> str:
+    return f"{count.hits:,} of {count.n:,}"
+
+
+def _size(seeds: Sequence[Count]) -> str:
+    sizes = {count.n for count in seeds}
+    if len(sizes) == 1:
+        return f"{len(seeds)} seeds x {sizes.pop():,} samples"
+    return f"{len(seeds)} seeds, {sum(count.n for count in seeds):,} samples"
+
+
+def percent(share: float, rounded: str = "nearest") -> str:
+    """A share for people, to two digits: ``0.43 %``; bounds are rounded 'up' or 'down', never inwards."""
+    rounding = {"nearest": ROUND_HALF_EVEN, "up": ROUND_CEILING, "down": ROUND_FLOOR}[rounded]
+    return f"{Context(prec=2, rounding=rounding).create_decimal_from_float(100 * share).normalize():f} %"

@@ -1,0 +1,268 @@
+"""Verdicts: each kind from the counts that deserve it, and a bench with known truth."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from explorer.rates import Count
+from explorer.verdict import Evidence, Kind, Search, percent, verdicts, worst_control
+from tests.support import ROOT
+
+SEARCHES = {
+    "held-out": Search(Count(20, 100), 0.8),
+    "scrambled": Search(Count(18, 100), 0.9),
+    "untrained": Search(Count(1, 100), 1.4),
+}
+REACHED = {**SEARCHES, "held-out": Search(Count(60, 100), 0.8)}
+
+
+def seeds(*hits: int) -> list[Count]:
+    return [Count(h, 10_000) for h in hits]
+
+
+SAMOYED = Evidence(
+    name="Samoyed",
+    originals=Count(282, 300),
+    round_trips=Count(228, 300),
+    tpr=Count(180, 300),
+    fpr={"resampled latents": Count(3, 3_000), "permuted labels": Count(0, 3_000)},
+    produced=seeds(8, 12, 9, 11, 7),
+    attribution={"interpolations": seeds(9), "a Gaussian": seeds(5)},
+    searches=SEARCHES,
+    oracle=seeds(400, 380, 500, 450, 300),
+)
+PRODUCED = replace(SAMOYED, produced=seeds(100, 130, 90, 110, 120))
+
+
+def verdict(evidence: Evidence, level: float = 0.95):
+    (found,) = verdicts([evidence], level)
+    return found
+
+
+def test_a_class_no_more_frequent_than_false_positives_is_representable_only() -> None:
+    found = verdict(SAMOYED)
+    assert found.kind is Kind.REPRESENTABLE
+    assert found.low == 0
+    assert found.sentence == (
+        "Samoyed: not produced above 0.22 % (0 to 0.22 %, 95 %, 5 seeds x 10,000 samples); a search reaches "
+        "20 of 100 of its images, not shown to be more than of scrambled ones (18 of 100), so it says "
+        "nothing; its round trips are recognised 81 % as often as photographs: representable only."
+    )
+
+
+def test_a_class_in_every_seed_is_produced_and_its_controls_are_named() -> None:
+    found = verdict(PRODUCED)
+    assert found.kind is Kind.PRODUCED
+    assert found.pi == pytest.approx((550 / 50_000 - 0.001) / (0.6 - 0.001))
+    assert 0 < found.low < found.pi < found.high
+    assert "produced, in 1.7 % of samples" in found.sentence
+    assert "than by interpolations and a Gaussian." in found.sentence
+    assert found.limits == ("false positives are those of resampled latents (3 of 3,000)",)
+
+
+def test_what_interpolations_do_as_often_is_not_the_gans() -> None:
+    found = verdict(replace(PRODUCED, attribution={"a Gaussian": seeds(5), "interpolations": seeds(105)}))
+    assert found.kind is Kind.PRODUCED_NOT_BY_GAN
+    assert (
+        "by interpolations (hits: 550 of 50,000 against 105 of 10,000): nothing to attribute"
+        in found.sentence
+    )
+
+
+def test_a_class_that_a_search_reaches_is_reachable_on_demand() -> None:
+    found = verdict(replace(SAMOYED, searches=REACHED))
+    assert found.kind is Kind.REACHABLE
+    assert "not produced above 0.22 %" in found.sentence
+    assert "60 of 100 of its images, 0.8 times as far away" in found.sentence
+    assert "scrambled ones (18 of 100) and than in an untrained generator (1 of 100)" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("searches", "says"),
+    [
+        ({}, "without counts for held-out, scrambled and untrained"),
+        ({**REACHED, "scrambled": Search(Count(55, 100))}, "scrambled ones (55 of 100), so it says nothing"),
+        ({**REACHED, "untrained": Search(Count(55, 100))}, "in an untrained generator (55 of 100)"),
+    ],
+)
+def test_a_search_that_does_not_beat_its_controls_says_so(searches, says) -> None:
+    found = verdict(replace(SAMOYED, searches=searches))
+    assert found.kind is Kind.REPRESENTABLE
+    assert says in found.sentence
+
+
+def test_a_class_that_the_codec_does_not_show_is_not_representable_whatever_else_is_missing() -> None:
+    found = verdict(replace(SAMOYED, round_trips=Count(30, 300), oracle=(), produced=()))
+    assert found.kind is Kind.NOT_REPRESENTABLE
+    assert "recognised 11 % as often as photographs" in found.sentence
+
+
+def test_an_untrained_generator_has_no_hits_and_an_upper_bound() -> None:
+    found = verdict(replace(SAMOYED, produced=seeds(0, 0, 0, 0, 0)))
+    assert found.kind is Kind.REPRESENTABLE
+    # All 50,000 samples miss: 3.7 in 50,000 at 97.5 %, over a TPR of 0.6; the FPR has no part in it.
+    assert found.high == pytest.approx(3.69 / 50_000 / 0.6, rel=0.05)
+    assert (found.pi, found.low) == (0, 0)
+    assert "not produced above 0.013 % (0 to 0.013 %" in found.sentence
+
+
+def test_a_generator_collapsed_to_one_class_makes_all_of_it_and_nothing_else() -> None:
+    every, none = replace(SAMOYED, produced=seeds(*[6_000] * 5)), replace(SAMOYED, produced=seeds(*[0] * 5))
+    collapsed, other = verdicts([every, none])
+    assert (collapsed.kind, other.kind) == (Kind.PRODUCED, Kind.REPRESENTABLE)
+    assert collapsed.pi == 1
+    assert collapsed.high == 1
+    assert collapsed.low > 0.85
+
+
+def test_a_generator_that_collapses_to_the_class_in_one_seed_of_five_is_no_replication() -> None:
+    assert verdict(replace(SAMOYED, produced=seeds(6_000, 0, 0, 0, 0))).kind is Kind.INCONCLUSIVE
+
+
+def test_an_oracle_as_generator_is_produced() -> None:
+    assert verdict(replace(SAMOYED, produced=SAMOYED.oracle)).kind is Kind.PRODUCED
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"oracle": ()}, "no oracle"),
+        ({"oracle": seeds(400, 380, 500, 9, 8)}, "detected in 3 of 5 oracles"),
+        ({"produced": seeds(100, 110, 120, 130)}, "4 of 5 seeds were sampled; more seeds"),
+        ({"produced": [*seeds(100, 110, 120, 130), Count(0, 0)]}, "4 of 5 seeds"),
+        ({"produced": ()}, "0 of 5 seeds"),
+        ({"fpr": {}}, "false positives were not counted"),
+        ({"fpr": {"placebo": Count(0, 0)}}, "false positives were not counted"),
+        ({"tpr": Count(0, 0)}, "not asked about true samples"),
+        ({"tpr": Count(1, 300)}, "a better judge would settle it"),
+        ({"originals": Count(30, 300)}, "recognise 30 of 300 photographs; a better judge"),
+        ({"round_trips": Count(145, 300)}, "more test images"),
+        ({"attribution": {}}, "nothing attributes it to the GAN"),
+    ],
+)
+def test_what_is_missing_or_too_weak_is_inconclusive_and_says_what_would_settle_it(change, says) -> None:
+    found = verdict(replace(PRODUCED, **change))
+    assert found.kind is Kind.INCONCLUSIVE
+    assert says in found.sentence
+    assert found.sentence.startswith("Samoyed: inconclusive: ")
+    assert found.limits
+
+
+def test_four_oracles_of_five_are_enough() -> None:
+    assert verdict(replace(PRODUCED, oracle=seeds(400, 380, 500, 300, 0))).kind is Kind.PRODUCED
+
+
+def test_a_bound_above_what_an_oracle_makes_denies_nothing() -> None:
+    found = verdict(replace(SAMOYED, produced=seeds(0, 0, 0, 60, 700)))
+    assert found.kind is Kind.INCONCLUSIVE
+    assert "where a generator was trained with it" in found.sentence
+
+
+def test_the_control_with_the_largest_upper_bound_is_the_fpr_used() -> None:
+    assert worst_control({"a": Count(3, 3_000), "b": Count(2, 3_000), "c": Count(0, 100)}) == "c"
+    found = verdict(replace(PRODUCED, fpr={"many": Count(3, 3_000), "few": Count(0, 100)}))
+    assert found.kind is not Kind.PRODUCED  # 0 of 100 does not exclude the rate that was found
+
+
+def test_more_classes_need_stronger_counts() -> None:
+    weak = replace(SAMOYED, produced=seeds(60, 30, 25, 70, 45))
+    assert verdict(weak).kind is Kind.PRODUCED
+    crowd = verdicts([weak, *[replace(SAMOYED, name=f"breed {i}") for i in range(11)]])[0]
+    assert crowd.kind is Kind.REPRESENTABLE
+    assert crowd.p_value == pytest.approx(12 * verdict(weak).p_value)
+    assert "above 0 only until the number of classes is allowed for" in crowd.sentence
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 400), min_size=5, max_size=5), st.floats(0.8, 0.98))
+def test_a_claim_at_a_level_stands_at_lower_ones(hits, level) -> None:
+    evidence = replace(SAMOYED, produced=seeds(*hits), fpr={"placebo": Count(3, 3_000)})
+    strict, loose = verdict(evidence, level + 0.01), verdict(evidence, level)
+    if strict.kind is Kind.PRODUCED:
+        assert loose.kind is Kind.PRODUCED
+    assert strict.low <= loose.low + 1e-4
+    assert strict.high >= loose.high - 1e-4
+    for found in (strict, loose):
+        assert 0 <= found.low <= found.pi + 1e-4
+        assert found.pi <= found.high + 1e-4 <= 1 + 1e-4
+
+
+@given(st.builds(lambda n, share: Count(int(n * share), n), st.integers(0, 400), st.floats(0, 1)), st.data())
+def test_any_counts_have_a_verdict_in_one_sentence(count, data) -> None:
+    """No count is out of reach: zero everywhere, all hits, nothing measured."""
+    names = ("originals", "round_trips", "tpr")
+    change = {name: data.draw(st.sampled_from([count, Count(0, 9), Count(300, 300)])) for name in names}
+    change["fpr"] = {"placebo": data.draw(st.sampled_from([count, Count(0, 3_000), Count(9, 9)]))}
+    change["oracle"] = change["produced"] = [data.draw(st.sampled_from([count, Count(90, 90)]))] * 5
+    found = verdict(replace(SAMOYED, **change))
+    assert found.sentence.endswith(".")
+    assert found.sentence.startswith("Samoyed: ")
+    assert 0 <= found.low <= found.high <= 1
+
+
+def test_no_classes_have_no_verdicts() -> None:
+    assert verdicts([]) == []
+
+
+@pytest.mark.parametrize(
+    ("share", "rounded", "said"),
+    [
+        (0.8123, "nearest", "81 %"), (1, "nearest", "100 %"), (0, "up", "0 %"), (0.00431, "up", "0.44 %"),
+        (0.00431, "down", "0.43 %"), (0.9999, "down", "99 %"), (0.0000012, "up", "0.00012 %"),
+    ],
+)  # fmt: skip
+def test_shares_are_said_to_two_digits_and_bounds_never_inwards(share, rounded, said) -> None:
+    assert percent(share, rounded) == said
+
+
+def test_importing_the_verdict_is_cheap() -> None:
+    """The app imports it before anything is drawn."""
+    code = "import sys, explorer.verdict; print([m for m in ('scipy', 'numpy') if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout.strip() == "[]"
+
+
+# The bench with known truth
+
+
+def bench(pi: float, repeats: int, variation: float = 0.3):
+    """Verdicts on classes of which a share pi is made, seeds varying around it; 12 classes at a time."""
+    rng = np.random.default_rng(0)
+
+    def one() -> Evidence:
+        rates = np.full(5, pi)
+        if pi:
+            size = (1 - pi) / (pi * variation**2) - 1
+            rates = rng.beta(pi * size, (1 - pi) * size, 5)
+        return replace(
+            SAMOYED,
+            tpr=Count(int(rng.binomial(300, 0.6)), 300),
+            fpr={"resampled latents": Count(int(rng.binomial(20_000, 1e-3)), 20_000)},
+            produced=seeds(*(int(h) for h in rng.binomial(10_000, rates * 0.6 + (1 - rates) * 1e-3))),
+            attribution={"interpolations": seeds(int(rng.binomial(10_000, 1e-3)))},
+        )
+
+    return [found for _ in range(repeats) for found in verdicts([one() for _ in range(12)])]
+
+
+@pytest.mark.parametrize(
+    ("pi", "least", "most"),
+    [
+        (0, 0, 0),  # false alarms: at most 2.5 % in a family of 12, so 0.2 % of classes
+        (0.001, 0, 0.1),  # as rare as false positives: out of reach of 5 seeds
+        (0.01, 0.9, 1),
+        (0.1, 0.95, 1),
+    ],
+)
+def test_verdicts_on_a_known_share(pi, least, most) -> None:
+    """Over 204 classes: the interval covers, false alarms are rarer than alpha, power is what is stated."""
+    found = bench(pi, 17)
+    covered = np.mean([v.low <= pi <= v.high for v in found])
+    assert covered >= 0.92
+    produced = np.mean([v.kind is Kind.PRODUCED for v in found])
+    assert least <= produced <= most
