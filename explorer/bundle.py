@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as to_bytes
 
+from explorer import reachability
 from explorer.latent import Standardisation
 from explorer.networks import Autoencoder, AutoencoderConfig, GanConfig, Generator
 from explorer.projection import map_features, place
@@ -50,9 +51,9 @@ FILES = (
 UNREADABLE = (
     SafetensorError, OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError,
 )  # fmt: skip
-# What training.evaluate and training.race add to a bundle.
-EVALUATION, RACE = "evaluation.json", "race.json"
-ADDED = (EVALUATION, RACE)
+# What training.evaluate, training.race and training.reachability add to a bundle.
+EVALUATION, RACE, REACHABILITY = "evaluation.json", "race.json", "reachability.json"
+ADDED = (EVALUATION, RACE, REACHABILITY)
 
 
 class BundleError(Exception):
@@ -73,7 +74,8 @@ class Bundle:
     judge: ImageNet class index int16 and probability float16 that the judge gave to 'photo' (n,),
     'round_trip' (n,) and 'generated' (m,), e.g. judge['photo_top1']; -1 where it was not asked.
     curves: metrics by stage, as written while training. card: README.md.
-    evaluation, race: what ``training.evaluate`` and ``training.race`` measured; None where not run.
+    evaluation, race, reachability: what ``training.evaluate``, ``.race`` and ``.reachability`` measured; None
+    where not run.
     """
 
     path: Path
@@ -97,6 +99,7 @@ class Bundle:
     card: str
     evaluation: dict[str, Any] | None
     race: dict[str, Any] | None
+    reachability: dict[str, Any] | None
     standardisation: Standardisation
     autoencoder_config: AutoencoderConfig
     gan_config: GanConfig
@@ -299,6 +302,30 @@ def _check_race(found: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
+def _check_reachability(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The report, if a verdict on every class can be read from it; raises BundleError if not."""
+    try:
+        found["device"], found["features"], found["command"], found["samples"], found["gate"]["passed"]
+        if not reachability.generators(found) or not reachability.alphas(found):
+            raise ValueError("no generator or no false-alarm rate")
+        for generator in reachability.generators(found):
+            for alpha in reachability.alphas(found):
+                for name in found["classes"]:
+                    reachability.evidence(found, name, generator, alpha)
+        for judge in found["judges"].values():
+            reachability.counts(judge.values())
+        for name in reachability.held_out(found):
+            for kind in found["classes"][name]["examples"]["samples"].values():
+                if not kind["sheet"].startswith("data:image/"):
+                    raise ValueError("a sheet is no picture")
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise BundleError(
+            f"{path} is incomplete ({type(error).__name__}: {error}); "
+            "run python -m training.reachability again"
+        ) from None
+    return found
+
+
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     listed = [*FILES, *(name for name in ADDED if name in manifest["files"])]
     contents = {name: _read(path / name) for name in listed}
@@ -418,6 +445,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         card=_parse(path / CARD, bytes.decode, contents[CARD]),
         evaluation=added(EVALUATION, _check_evaluation),
         race=added(RACE, _check_race),
+        reachability=added(REACHABILITY, _check_reachability),
         standardisation=Standardisation(
             *(torch.from_numpy(standard[k].astype(np.float32)) for k in ("mean", "components", "scale"))
         ),
@@ -520,7 +548,7 @@ def update_bundle(path: Path, added: Mapping[str, Mapping[str, Any]], card: str 
     with _replacing(path) as temporary:
         shutil.copytree(path, temporary, dirs_exist_ok=True)
         for name, content in added.items():
-            (temporary / name).write_text(json.dumps(content, indent=2) + "\n")
+            (temporary / name).write_text(json.dumps(content, separators=(",", ":")) + "\n")
         if card is not None:
             (temporary / CARD).write_text(card, encoding="utf-8")
         _write_manifest(temporary, manifest)

@@ -15,7 +15,6 @@ from explorer.replication import holm, p_more, seed_interval
 
 SEEDS = 5  # trained generators that a claim about what is produced takes
 DETECTED = 0.8  # share of oracle seeds in which the class must be found
-RECOGNISED = 0.5  # share of photographs of a class that judges must recognise to be asked about it
 REPRESENTED = 0.5  # of how often photographs are recognised: below, a codec does not show the class
 HELD_OUT, SCRAMBLED, UNTRAINED = "held-out", "scrambled", "untrained"  # searches that rung 2 compares
 
@@ -154,16 +153,16 @@ def _decide(
     def inconclusive() -> Verdict:
         return said(Kind.INCONCLUSIVE, "inconclusive: " + "; ".join(limits))
 
-    limits += _unjudged(found)
+    limits += _unjudged(found, tail)
     if limits:
         return inconclusive()
     shown = _represented(evidence, level)
     if shown is False:
         return said(Kind.NOT_REPRESENTABLE, f"{_recognised(evidence)}: not representable")
-    if shown is None:
+    is_produced = p_produced <= tail
+    if shown is None and not is_produced:
         limits.append(f"{_recognised(evidence)}, on too few images to tell; more test images would settle it")
     limits += _untested(found, tail)
-    is_produced = p_produced <= tail
     if is_produced and not found.attribution:
         limits.append(
             "interpolations and fitted Gaussians were not sampled, so nothing attributes it to the GAN"
@@ -194,7 +193,7 @@ def _decide(
     return said(Kind.REPRESENTABLE, f"{made}; {searched}; {_recognised(evidence)}: representable only")
 
 
-def _unjudged(found: _Found) -> list[str]:
+def _unjudged(found: _Found, tail: float) -> list[str]:
     """Why the judges cannot tell even photographs of the class, if they cannot."""
     evidence = found.evidence
     if not found.controls:
@@ -207,9 +206,10 @@ def _unjudged(found: _Found) -> list[str]:
     missing = [name for name, count in asked.items() if not count.n]
     if missing:
         return [f"the judges were not asked about {_listed(missing)} of the class"]
-    if evidence.originals.rate < RECOGNISED:
+    if p_more([evidence.originals], [found.fpr]) > tail:
         return [
-            f"the judges recognise {_share(evidence.originals)} photographs; a better judge would settle it"
+            f"the judges recognise {_share(evidence.originals)} photographs, and {_share(found.fpr)} of "
+            f"{found.worst}; a better judge would settle it"
         ]
     return []
 

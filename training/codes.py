@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from explorer.networks import Autoencoder, to_unit_range
-from training.data.dataset import Dataset, augment, center_crop
+from training.data.dataset import DataOptions, Dataset, augment, center_crop
 from training.device import autocast
 from training.loop import seed_step, write_atomically
 
@@ -40,6 +40,27 @@ def weights_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def augmented_codes(
+    model: Autoencoder,
+    images: Tensor,
+    data: DataOptions,
+    copies: int,
+    seed: int,
+    device: torch.device,
+    precision: str,
+) -> Tensor:
+    """Codes float32 (copies * n, code_dim) of images uint8 (n, stored, stored, 3), each shifted and (where
+    the data may be) mirrored ``copies`` times at random; with no copies, of their central crops.
+    """
+    if not copies:
+        return encode(model, center_crop(images, data.image_size), device, precision)
+    codes = []
+    for copy in tqdm(range(copies), "encoding augmented copies", unit="copy"):
+        seed_step(seed, copy)
+        codes.append(encode(model, augment(images, data.image_size, data.mirror), device, precision))
+    return torch.cat(codes)
+
+
 def training_codes(
     model: Autoencoder,
     dataset: Dataset,
@@ -64,11 +85,7 @@ def training_codes(
     codes = {
         "train": encode(model, center_crop(train, size), device, precision),
         "val": encode(model, center_crop(dataset.seen("val"), size), device, precision),
+        "augmented": augmented_codes(model, train, dataset.options, copies, seed, device, precision),
     }
-    augmented = []
-    for copy in tqdm(range(copies), "encoding augmented copies", unit="copy"):
-        seed_step(seed, copy)
-        augmented.append(encode(model, augment(train, size, dataset.options.mirror), device, precision))
-    codes["augmented"] = torch.cat(augmented) if augmented else codes["train"].clone()
     write_atomically(path, lambda temporary: save_file(codes, temporary, made_by))
     return codes

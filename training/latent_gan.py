@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from explorer.latent import Standardisation
-from explorer.networks import Discriminator, FixedBasis, GanConfig, Generator
+from explorer.networks import Autoencoder, Discriminator, FixedBasis, GanConfig, Generator
 from training import metrics
 from training.adversarial import (
     AdversarialOptions,
@@ -29,7 +29,7 @@ from training.adversarial import (
 from training.autoencoder import load_run as load_autoencoder_run
 from training.cli import UserError, print_dry_run
 from training.codes import training_codes, weights_digest
-from training.data.dataset import open_dataset
+from training.data.dataset import Dataset, open_dataset
 from training.device import resolve_device
 from training.loop import (
     batch_indices,
@@ -144,6 +144,7 @@ class LatentGan(GanTraining):
     description, made = "latent GAN", "latents"
 
     def __init__(self, options: LatentGanOptions, device: torch.device) -> None:
+        self.options, self.device = options, device
         model, data_options = load_autoencoder_run(options.autoencoder)
         config = _checked_config(options, model.config.code_shape)
         dataset = open_dataset(data_options)
@@ -152,6 +153,7 @@ class LatentGan(GanTraining):
             model.to(device), dataset, options.copies, data_options.seed, device, options.precision,
             codes_path(options),
         )  # fmt: skip
+        self.codes["augmented"] = torch.cat([self.codes["augmented"], self.more_codes(model, dataset)])
         self.standard = Standardisation.fit(self.codes["augmented"], options.latent_dim)
         self.monitor = CodeMonitor(self.codes, self.standard, options.seed)
         self.real = self.standard.to_latents(self.codes["augmented"]).to(device)
@@ -170,6 +172,10 @@ class LatentGan(GanTraining):
             )
         )
         self._z_evaluation = fixed_z(options, self.monitor.n, purpose=1)
+
+    def more_codes(self, model: Autoencoder, dataset: Dataset) -> Tensor:
+        """Codes float32 (k, code_dim) to train on beside those of seen images; only an oracle has any."""
+        return torch.empty(0, model.config.code_dim)
 
     def step(self, index: int) -> dict[str, Tensor]:
         """One step of both networks."""
@@ -216,7 +222,7 @@ def _checked_config(options: LatentGanOptions, code_shape: tuple[int, int, int])
         raise UserError(f"this GAN cannot be built: {error}") from None
 
 
-def run_latent_gan(options: LatentGanOptions) -> Path:
+def run_latent_gan(options: LatentGanOptions, kind: type[LatentGan] = LatentGan) -> Path:
     """Train (or continue, or find done) and return the run's folder.
 
     The folder then holds ``generator.safetensors`` (averaged weights), ``standardisation.safetensors``,
@@ -230,7 +236,7 @@ def run_latent_gan(options: LatentGanOptions) -> Path:
     _checked_config(options, model.config.code_shape)
     open_run(options, device)
     if not (options.out / "done.json").is_file():
-        for _ in LatentGan(options, device).train():
+        for _ in kind(options, device).train():
             pass
     return options.out
 
@@ -248,11 +254,13 @@ def _explained(codes: Tensor, standard: Standardisation) -> float:
     return float(standard.to_codes(standard.to_latents(codes)).var(0).sum() / codes.var(0).sum())
 
 
-def load_run(folder: Path) -> tuple[Generator, Standardisation, LatentGanOptions]:
-    """The averaged generator of a finished run, its standardisation and its options."""
+def load_run(
+    folder: Path, kind: type[LatentGanOptions] = LatentGanOptions
+) -> tuple[Generator, Standardisation, LatentGanOptions]:
+    """The averaged generator of a finished run, its standardisation and its options, of the given kind."""
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished GAN; run python -m training.latent_gan first")
-    saved = options_from_json(LatentGanOptions, read_json(folder / "options.json")["options"])
+    saved = options_from_json(kind, read_json(folder / "options.json")["options"])
     options = replace(saved, out=folder)  # a run's folder may have been moved
     model, _ = load_autoencoder_run(options.autoencoder)
     generator = Generator(options.config(model.config.code_shape))

@@ -135,8 +135,13 @@ def read_json(path: Path) -> Any:
 
 
 def options_from_json(kind: type, values: dict[str, Any]) -> Any:
-    """Options dataclass from the JSON written beside the weights."""
+    """Options dataclass from the JSON written beside the weights. Raises UserError for options it lacks."""
     hints = get_type_hints(kind)
+    if unknown := sorted(values.keys() - hints.keys()):
+        raise UserError(
+            f"the run in {values.get('out')} is of another kind than {kind.__name__} (it has the option "
+            f"{unknown[0]}); name another run"
+        )
     converted = {}
     for name, value in values.items():
         if isinstance(value, list):

@@ -54,9 +54,9 @@ class PixelGanOptions(AdversarialOptions):
     """Numbers drawn from the standard normal prior."""
     images: int = 400_000
     """Training length, in crops shown to the discriminator."""
-    batch: int = 32
+    batch: int = 16
     """Crops a step."""
-    lr: float = 2e-4
+    lr: float = 5e-4
     """Learning rate of both networks, falling to zero over the last ``decay`` of training."""
     gamma: float = 0.1
     """Weight of R1 + R2, over 2; 0 leaves them out."""

@@ -1,0 +1,160 @@
+"""What ``training.reachability`` counted, as evidence and verdicts at any of its false-alarm rates.
+
+A report is a dictionary as in docs/reachability.md. Verdicts follow from its counts alone.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from explorer.rates import Count, share
+from explorer.verdict import HELD_OUT, Evidence, Kind, Search, Verdict, verdicts
+from explorer.verdict import SCRAMBLED as SCRAMBLED_TARGETS
+from explorer.verdict import UNTRAINED as UNTRAINED_GENERATOR
+
+# Names in a report
+LATENT, PIXEL, ORACLE, UNTRAINED = "latent", "pixel", "oracle", "untrained"
+ATTRIBUTION = ("interpolations", "Gaussian", "Gaussian mixture")
+PHOTOGRAPHS, ROUND_TRIPS, CUT = "photographs", "round trips", "cut round trips"
+PERMUTED = "permuted labels"
+CLASS, SCRAMBLED = "class", "scrambled"
+ALPHA, LEVEL = 0.01, 0.95  # where nobody chose
+Report = Mapping[str, Any]
+
+
+def counts(entries: Iterable[Mapping[str, int]]) -> list[Count]:
+    """Counts of a report's entries."""
+    return [Count(int(e["hits"]), int(e["n"])) for e in entries]
+
+
+def pooled(entries: Iterable[Count]) -> Count:
+    """All hits among all trials."""
+    entries = list(entries)
+    return Count(sum(c.hits for c in entries), sum(c.n for c in entries))
+
+
+def alphas(report: Report) -> list[float]:
+    """The false-alarm rates at which thresholds were set, largest first."""
+    return sorted((float(a) for a in report["alphas"]), reverse=True)
+
+
+def default_alpha(report: Report) -> float:
+    """The rate that is shown at first: ``ALPHA``, or the nearest there is."""
+    return min(alphas(report), key=lambda a: abs(a - ALPHA))
+
+
+def generators(report: Report) -> list[str]:
+    """The kinds of GAN that were asked."""
+    return [name for name in (LATENT, PIXEL) if name in report["seeds"]]
+
+
+def held_out(report: Report) -> list[str]:
+    """The held-out classes."""
+    return [name for name, found in report["classes"].items() if found["held_out"]]
+
+
+def at_level(report: Report, name: str, alpha: float) -> Mapping[str, Any]:
+    """What was counted for a class at one false-alarm rate."""
+    return report["classes"][name]["levels"][f"{alpha:g}"]
+
+
+def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidence:
+    """The counts of one class and one kind of GAN.
+
+    A true positive is a test image of the class as this GAN could at best show it: from a pixel GAN as a
+    photograph; from a latent GAN through the codec, cut to the components it models or not, whichever
+    is recognised less. A seen class needs no oracle: the GAN itself was trained with it.
+    """
+    level = at_level(report, name, alpha)
+    photographs, trips, cut = counts(level[k] for k in (PHOTOGRAPHS, ROUND_TRIPS, CUT))
+    through = generator != PIXEL
+    false = dict(
+        zip((ROUND_TRIPS, CUT), counts(level["false_positives"][k] for k in (ROUND_TRIPS, CUT)), strict=True)
+    )
+    false[PERMUTED] = counts([level[PERMUTED][generator]])[0]
+    searches: dict[str, Search] = {}
+    if generator in level["searches"] and UNTRAINED in level["searches"]:
+        distances = report["classes"][name]["distances"]
+        for key, source, kind in (
+            (HELD_OUT, generator, CLASS),
+            (SCRAMBLED_TARGETS, generator, SCRAMBLED),
+            (UNTRAINED_GENERATOR, UNTRAINED, CLASS),
+        ):
+            reached = pooled(counts(level["searches"][source][kind]))
+            searches[key] = Search(reached, distances[source][kind])
+    trained_with_it = ORACLE if report["classes"][name]["held_out"] else generator
+    return Evidence(
+        name=name,
+        originals=photographs,
+        round_trips=trips if through else photographs,
+        tpr=min(trips, cut, key=lambda c: c.rate) if through else photographs,
+        fpr=false,
+        produced=counts(level["samples"][generator]),
+        attribution={k: counts(level["samples"][k]) for k in ATTRIBUTION if k in level["samples"]},
+        searches=searches,
+        oracle=counts(level["samples"].get(trained_with_it, [])),
+    )
+
+
+def judged(report: Report, generator: str, alpha: float, level: float = LEVEL) -> dict[str, Verdict]:
+    """Verdicts on all classes for one kind of GAN, Holm-adjusted over the held-out ones and over the rest."""
+    found: dict[str, Verdict] = {}
+    kept_out = held_out(report)
+    for names in (kept_out, [n for n in report["classes"] if n not in kept_out]):
+        given = [evidence(report, name, generator, alpha) for name in names]
+        found |= dict(zip(names, verdicts(given, level), strict=True))
+    return found
+
+
+def conclusive(report: Report) -> bool:
+    """Whether every held-out class has a verdict for every kind of GAN, at the default rates."""
+    alpha = default_alpha(report)
+    return all(
+        judged(report, generator, alpha)[name].kind != Kind.INCONCLUSIVE
+        for generator in generators(report)
+        for name in held_out(report)
+    )
+
+
+def _cell(entries: Sequence[Count]) -> str:
+    whole = pooled(entries)
+    return share(whole.hits, whole.n)
+
+
+def rates_table(report: Report, generator: str, alpha: float) -> str:
+    """Markdown: a row for each class, with the share of hits of each kind of picture."""
+    rows = [
+        "| class | photographs | round trips | cut round trips | false positives | samples | oracle "
+        "| best control without a GAN | search | search, scrambled | search, untrained |",
+        "| --- |" + " --- |" * 10,
+    ]
+    for name, found in report["classes"].items():
+        e = evidence(report, name, generator, alpha)
+        level = at_level(report, name, alpha)
+        worst = max(e.fpr.values(), key=lambda c: c.rate)
+        best: Sequence[Count] = max(e.attribution.values(), key=lambda s: pooled(s).rate, default=[])
+        searched = [_cell([e.searches[k].reached]) if k in e.searches else "-"
+                    for k in (HELD_OUT, SCRAMBLED_TARGETS, UNTRAINED_GENERATOR)]  # fmt: skip
+        cells = [
+            f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals]),
+            _cell(counts([level[ROUND_TRIPS]])), _cell(counts([level[CUT]])), _cell([worst]),
+            _cell(e.produced), _cell(counts(level["samples"].get(ORACLE, []))), _cell(best),
+            *searched,
+        ]  # fmt: skip
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def summary(report: Report, alpha: float | None = None, level: float = LEVEL) -> str:
+    """Markdown: the verdict on every class for every kind of GAN, and the table behind it."""
+    alpha = default_alpha(report) if alpha is None else alpha
+    lines = []
+    for generator in generators(report):
+        lines += [f"## {generator} GAN", ""]
+        lines += [f"- {verdict.sentence}" for verdict in judged(report, generator, alpha, level).values()]
+        lines += ["", rates_table(report, generator, alpha), ""]
+    lines.append(
+        f"A hit: both judges give the class above its threshold (false-alarm rate {alpha:g} on calibration "
+        f"pictures) and the picture is as near to real round trips as {report['gate']['share']:.0%} of them "
+        f"are. Intervals: {100 * level:g} %."
+    )
+    return "\n".join(lines)

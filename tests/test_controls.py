@@ -1,0 +1,45 @@
+"""What is drawn from seen latents without a GAN has the moments that it should have."""
+
+import numpy as np
+import pytest
+
+from training.controls import CONTROLS, gaussian, interpolations, mixture
+
+
+@pytest.fixture(scope="module")
+def latents() -> np.ndarray:
+    """Two far-apart groups in three dimensions, correlated."""
+    rng = np.random.default_rng(0)
+    drawn = rng.multivariate_normal([0, 0, 0], [[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0.1]], 3000)
+    drawn[:1500, 2] += 20
+    return drawn.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_draws_are_as_many_as_asked_for_and_the_same_again(name, latents):
+    first = CONTROLS[name](latents, 257, 3)
+    assert first.shape == (257, 3)
+    assert first.dtype == np.float32
+    np.testing.assert_array_equal(first, CONTROLS[name](latents, 257, 3))
+    assert (first != CONTROLS[name](latents, 257, 4)).any()
+
+
+def test_the_gaussian_has_mean_and_covariance_of_the_latents(latents):
+    drawn = gaussian(latents, 50_000, 0)
+    np.testing.assert_allclose(drawn.mean(0), latents.mean(0), atol=0.2)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(latents.T), rtol=0.1, atol=0.2)
+
+
+def test_the_mixture_keeps_the_groups_apart_where_the_gaussian_does_not(latents):
+    def between(drawn: np.ndarray) -> float:
+        return ((drawn[:, 2] > 4) & (drawn[:, 2] < 16)).mean()
+
+    assert between(mixture(latents, 5000, 0)) < 0.02
+    assert between(gaussian(latents, 5000, 0)) > 0.3
+
+
+def test_interpolations_lie_between_latents(latents):
+    drawn = interpolations(latents, 5000, 0)
+    assert (drawn.min(0) >= latents.min(0)).all()
+    assert (drawn.max(0) <= latents.max(0)).all()
+    np.testing.assert_allclose(drawn.mean(0), latents.mean(0), atol=0.5)

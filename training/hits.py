@@ -1,0 +1,66 @@
+"""When a picture counts as a hit for a class: both judges say so, and it lies near real pictures.
+
+Thresholds come from the calibration part alone; rates are measured elsewhere.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from explorer.latent import nearest
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What judges and gate make of n pictures.
+
+    judges, permuted: log-probabilities float32 (n, 2, classes) of the two judges, and of the two that learnt
+    from permuted labels. distance: float32 (n,), in feature space to the nearest real round trip.
+    """
+
+    judges: np.ndarray
+    permuted: np.ndarray
+    distance: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> "Scored":
+        return Scored(self.judges[rows], self.permuted[rows], self.distance[rows])
+
+    def __len__(self) -> int:
+        return len(self.distance)
+
+
+def realism(features: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Distance float32 (n,) of features float32 (n, d) to the nearest of those of real round trips (m, d)."""
+    return nearest(features, real)[0][:, 0]
+
+
+def gate(distances: np.ndarray, share: float = 0.95) -> float:
+    """The distance that ``share`` of real round trips (n,), of calibration images, stay within."""
+    return float(np.quantile(distances, share, method="higher"))
+
+
+def thresholds(negatives: np.ndarray, alpha: float) -> np.ndarray:
+    """What both judges must exceed, float32 (2,), for at most ``alpha`` of true negatives to be hits.
+
+    negatives: log-probabilities float32 (n, 2) of the class, of calibration pictures that do not show it.
+    Both judges' thresholds are the same quantile of their own negatives, the lowest that keeps the share of
+    *joint* false alarms to be expected at alpha: rank ceil((1 - alpha)(n + 1)) of the joint ranks, as in
+    split conformal prediction (Papadopoulos et al. 2002). Infinite where n is too small: nothing is a hit.
+    """
+    n = len(negatives)
+    rank = int(np.ceil((1 - alpha) * (n + 1)))
+    if rank > n:
+        return np.full(2, np.inf, np.float32)
+    ordered = np.sort(negatives, axis=0)
+    below = [np.searchsorted(ordered[:, j], negatives[:, j], side="left") for j in range(2)]
+    joint = np.sort(np.minimum(*below))[rank - 1]  # negatives that both judges rank above this are too many
+    return ordered[joint]
+
+
+def is_hit(scores: np.ndarray, distance: np.ndarray, limits: np.ndarray, within: float) -> np.ndarray:
+    """Whether pictures are hits, bool (n,).
+
+    scores: log-probabilities float32 (n, 2) of the class. distance: float32 (n,), see ``realism``. limits:
+    (2,), see ``thresholds``. within: the gate's distance.
+    """
+    return (scores > limits).all(1) & (distance <= within)

@@ -1,0 +1,156 @@
+"""Two judges of different kinds that know every class, held-out ones too: they judge, and train no GAN.
+
+One is a linear head on features that were not learnt from these images; the other a small network trained
+from scratch on them. Both learn from originals and from codec round trips of the same images, so that the
+decoder's blur does not fool them. See docs/reachability.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.models import resnet18
+
+from explorer.networks import to_unit_range
+from training.autoencoder import cosine_rate
+from training.data.dataset import augment
+from training.device import autocast
+from training.loop import (
+    RunOptions,
+    batch_indices,
+    load_weights,
+    open_run,
+    save_weights,
+    train,
+    write_json,
+)
+
+SHIFT = 4  # pixels by which the network's training images are moved at most
+Features = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkJudgeOptions(RunOptions):
+    """How the judge that is trained from scratch is trained."""
+
+    images: int = 250_000
+    """Training length, in images."""
+    batch: int = 64
+    """Images a step."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW; cosine to zero after a warm-up of 2 %."""
+    mirror: bool = True
+    """Whether a mirror image is as good as the original."""
+    permuted: bool = False
+    """Whether the labels were permuted: a judge that cannot know anything."""
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return -(-self.images // self.batch)
+
+
+def pixels(pictures: np.ndarray) -> np.ndarray:
+    """The plainest features: float32 (n, s * s * 3) in [0, 1] of pictures uint8 (n, s, s, 3)."""
+    return pictures.reshape(len(pictures), -1).astype(np.float32) / 255
+
+
+class HeadJudge:
+    """Multinomial logistic regression on fixed features."""
+
+    def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Learn from features float32 (n, d) and labels int (n,), of which each class has some."""
+        self.model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=200))
+        self.model.fit(features, labels)
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Log-probabilities float32 (n, classes) of features float32 (n, d)."""
+        return self.model.predict_log_proba(features).astype(np.float32)
+
+
+class NetworkJudge:
+    """A ResNet-18 (He et al., arXiv 1512.03385) trained from scratch; kept in a run's folder."""
+
+    def __init__(self, options: NetworkJudgeOptions, classes: int, device: torch.device) -> None:
+        self.options, self.device = options, device
+        torch.manual_seed(options.seed)
+        self.model = resnet18(weights=None, num_classes=classes)
+        self.model.to(device, memory_format=torch.channels_last)
+
+    def learn(self, pictures: np.ndarray, labels: np.ndarray) -> None:
+        """Learn (or continue, or find learnt) from pictures uint8 (n, s, s, 3) and labels int (n,)."""
+        o, size = self.options, pictures.shape[1]
+        weights = o.out / "judge.safetensors"
+        open_run(o, self.device)
+        if (o.out / "done.json").is_file():
+            load_weights(weights, self.model)
+            return
+        padded = np.pad(pictures, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="reflect")
+        images = torch.from_numpy(padded).to(self.device)
+        targets = torch.from_numpy(labels.astype(np.int64)).to(self.device)
+        optimiser = torch.optim.AdamW(self.model.parameters(), lr=o.lr, weight_decay=0.05)
+
+        def step(index: int) -> dict[str, Tensor]:
+            for group in optimiser.param_groups:
+                group["lr"] = o.lr * cosine_rate(index, o.steps)
+            chosen = torch.from_numpy(batch_indices(o.seed, index, o.batch, len(images))).to(self.device)
+            seen = to_unit_range(augment(images[chosen], size, o.mirror))
+            with autocast(self.device, o.precision):
+                scores = self.model(seen)
+            loss = F.cross_entropy(scores.float(), targets[chosen], label_smoothing=0.1)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            return {"loss": loss}
+
+        self.model.train()
+        seconds = train(
+            o, {"model": self.model, "optimiser": optimiser}, step, steps=o.steps, batch=o.batch,
+            device=self.device, description=f"judge{', permuted labels' if o.permuted else ''}",
+        )  # fmt: skip
+        save_weights(weights, self.model)
+        write_json(o.out / "done.json", {"seconds": seconds, "images": o.steps * o.batch})
+
+    @torch.inference_mode()
+    def __call__(self, pictures: np.ndarray, batch: int = 256) -> np.ndarray:
+        """Log-probabilities float32 (n, classes) of pictures uint8 (n, s, s, 3)."""
+        self.model.eval()
+        parts = []
+        for part in torch.from_numpy(np.ascontiguousarray(pictures)).split(batch):
+            with autocast(self.device, self.options.precision):
+                scores = self.model(to_unit_range(part.to(self.device)))
+            parts.append(scores.float().log_softmax(1).cpu().numpy())
+        return np.concatenate(parts)
+
+
+class Judges:
+    """Both judges, after learning.
+
+    permuted: they learnt from labels dealt out at random, and so know nothing: whatever they find is a false
+    alarm.
+    """
+
+    def __init__(
+        self,
+        pictures: np.ndarray,
+        features: np.ndarray,
+        labels: np.ndarray,
+        options: NetworkJudgeOptions,
+        device: torch.device,
+    ) -> None:
+        """Learn from pictures uint8 (n, s, s, 3), their features float32 (n, d) and labels int (n,)."""
+        if options.permuted:
+            labels = np.random.default_rng(options.seed).permutation(labels)
+        self.head = HeadJudge(features, labels)
+        self.network = NetworkJudge(options, int(labels.max()) + 1, device)
+        self.network.learn(pictures, labels)
+
+    def __call__(self, pictures: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Log-probabilities float32 (n, 2, classes) of both judges."""
+        return np.stack([self.head(features), self.network(pictures)], 1)

@@ -1,0 +1,74 @@
+"""Train the positive control: a latent GAN that has seen the held-out classes, or a share of their images.
+
+    python -m training.oracle --autoencoder runs/imagewoof64/autoencoder --dose 0.2 --out runs/dose-20
+
+If an instrument does not find a class in what such a GAN produces, it cannot say that another GAN does not
+produce it. The autoencoder stays the one that never saw the classes ("codec blind"). A bundle cannot be made
+of such a run. To resume, run the same command again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from explorer.networks import Autoencoder
+from training.cli import UserError
+from training.codes import augmented_codes
+from training.data.dataset import Dataset
+from training.latent_gan import LatentGan, LatentGanOptions, run_latent_gan
+from training.splits import LEARN, judging_parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class OracleOptions(LatentGanOptions):
+    """Options of ``python -m training.oracle``."""
+
+    dose: float = 1.0
+    """Share of each held-out class's images to train on, out of the half that judges learn from too."""
+    split_seed: int = 0
+    """Seed of the split into what judges learn from and what measures them."""
+
+
+def dosed_images(dataset: Dataset, dose: float, split_seed: int) -> np.ndarray:
+    """Positions int64 of the held-out images that an oracle of this dose sees; at least one of each class.
+
+    A smaller dose is a part of every larger one.
+    """
+    parts = judging_parts(dataset.store.labels, dataset.splits, split_seed)
+    chosen = []
+    for name in dataset.held_out:
+        label = dataset.classes.index(name)
+        rows = np.flatnonzero((dataset.store.labels == label) & (parts == LEARN))
+        rows = np.random.default_rng((split_seed, label, 1)).permutation(rows)
+        chosen.append(rows[: max(1, round(dose * len(rows)))])
+    return np.sort(np.concatenate(chosen))
+
+
+class OracleGan(LatentGan):
+    """A latent GAN over codes of seen images and of some held-out ones."""
+
+    options: OracleOptions
+
+    def more_codes(self, model: Autoencoder, dataset: Dataset) -> Tensor:
+        """Codes of the held-out images of its dose, shifted and mirrored as those of seen images are."""
+        o, data = self.options, dataset.options
+        if not dataset.held_out:
+            raise UserError(f"{o.autoencoder} holds out no class, so there is nothing for an oracle to see")
+        images = torch.from_numpy(dataset.store.images[dosed_images(dataset, o.dose, o.split_seed)])
+        return augmented_codes(model, images, data, o.copies, o.split_seed, self.device, o.precision)
+
+
+def run_oracle(options: OracleOptions) -> Path:
+    """Train (or continue, or find done) and return the run's folder; see ``run_latent_gan``."""
+    if not 0 < options.dose <= 1:
+        raise UserError(f"--dose is a share above 0, up to 1, not {options.dose:g}")
+    return run_latent_gan(options, OracleGan)
+
+
+if __name__ == "__main__":
+    from training.cli import run_script
+
+    run_script(OracleOptions, "oracle", run_oracle)

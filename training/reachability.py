@@ -1,0 +1,647 @@
+"""Ask whether a class that was held out is within reach of a bundle's GAN: the whole protocol, with controls.
+
+    python -m training.reachability pretrained/imagewoof64 --seeds 0-4
+
+Trains the judges, the GANs of every seed, and oracles that have seen the held-out classes; judges their
+samples; searches their ranges; writes reachability.json and reachability.html into --out, and the first into
+the bundle. To resume, run the same command again: every stage that is done is kept. Exit status 0 if every
+held-out class got a verdict, 2 if one is inconclusive. What is measured, and why: docs/reachability.md.
+"""
+
+import hashlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from explorer.bundle import REACHABILITY, BundleError, update_bundle
+from explorer.decoding import data_uri, decode, encode, grid
+from explorer.latent import Standardisation, nearest
+from explorer.networks import Generator
+from explorer.reachability import (
+    CLASS,
+    CUT,
+    ORACLE,
+    PERMUTED,
+    ROUND_TRIPS,
+    SCRAMBLED,
+    UNTRAINED,
+    conclusive,
+    summary,
+)
+from training.autoencoder import load_run as load_autoencoder
+from training.cli import UserError, command_line, options_json, print_dry_run
+from training.codes import weights_digest
+from training.controls import CONTROLS
+from training.device import autocast, device_name, resolve_device
+from training.evaluate import EvaluateOptions, open_evaluated, scramble_phases
+from training.hits import Scored, gate, is_hit, realism, thresholds
+from training.inversion import search
+from training.judge import JUDGE_NAME, Judge
+from training.judges import Judges, NetworkJudgeOptions, pixels
+from training.latent_gan import LatentGanOptions, run_latent_gan
+from training.latent_gan import load_run as load_latent_gan
+from training.loop import (
+    options_from_json,
+    package_versions,
+    save_weights,
+    write_atomically,
+    write_json,
+)
+from training.oracle import OracleOptions, run_oracle
+from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
+from training.pixel_gan import load_run as load_pixel_gan
+from training.splits import CALIBRATION, LEARN, TEST, judging_parts
+
+LATENT, PIXEL = "latent", "pixel"
+SHOWN = 8  # pictures of a kind in the report
+REAL = ("photographs", ROUND_TRIPS, CUT)
+
+
+@dataclass(frozen=True)
+class ReachabilityOptions:
+    """Options of ``python -m training.reachability``."""
+
+    bundle: tyro.conf.Positional[Path]
+    """The bundle whose codec and whose kind of GAN are asked."""
+    generators: tuple[str, ...] = (LATENT,)
+    """latent, pixel, or both."""
+    seeds: str = "0-4"
+    """Seeds of the GANs and oracles, as 0-4 or 0,1,7; a claim takes five."""
+    doses: tuple[float, ...] = (0.01, 0.05, 0.2, 1.0)
+    """Shares of the held-out classes' images that oracles see; 1, the positive control, always."""
+    dose_seeds: str = "0"
+    """Seeds of the oracles of doses below 1."""
+    images: int | None = None
+    """Training length of latent GANs and oracles, in codes; the bundle's own by default."""
+    pixel_images: int = 400_000
+    """Training length of pixel GANs, in crops."""
+    samples: int = 10_000
+    """Samples drawn from each generator and control."""
+    targets: int = 32
+    """Images of each class that are searched for."""
+    restarts: int = 4
+    """Random starts of a search."""
+    search_steps: int = 200
+    """Gradient steps of a search from each start."""
+    alphas: tuple[float, ...] = (0.05, 0.02, 0.01, 0.005, 0.002)
+    """False-alarm rates at which thresholds are set, on calibration pictures."""
+    judge_images: int = 250_000
+    """Training length of the judge that is trained from scratch."""
+    split_seed: int = 0
+    """Seed of the split of images into what judges learn from, are calibrated on and are tested on."""
+    autoencoder: Path | None = None
+    """A finished autoencoder run to train over, in place of the bundle's own."""
+    out: Path | None = None
+    """Folder of judges, GANs and scores; runs/reachability/<bundle> by default."""
+    source: str | None = None
+    """Where the photographs are, if no longer where the bundle's source says."""
+    cache: Path = Path("cache")
+    """Where decoded photographs are kept."""
+    write: bool = True
+    """Whether to put the report into the bundle."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dry_run: bool = False
+    """Print the resolved options and stop."""
+
+    @property
+    def folder(self) -> Path:
+        """Where everything is kept."""
+        return self.out or Path("runs/reachability") / self.bundle.name
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Seeds of '0-4' or '0,1,7'. Raises UserError where it is neither."""
+    try:
+        found: list[int] = []
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            found += range(int(first), int(last or first) + 1)
+    except ValueError:
+        found = []
+    if not found:
+        raise UserError(f"--seeds are written as 0-4 or 0,1,7, not {text!r}")
+    return tuple(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something that makes pictures: a trained GAN, or a control.
+
+    make: z float32 (n, z_dim) -> codes of the pictures, differentiable, float (n, code_dim). draw: z ->
+    pictures uint8 (n, s, s, 3). key: changes when what it makes does.
+    """
+
+    z_dim: int
+    make: Callable[[Tensor], Tensor]
+    draw: Callable[[Tensor], np.ndarray]
+    key: str
+
+
+class Reachability:
+    """The protocol over one bundle."""
+
+    def __init__(self, options: ReachabilityOptions) -> None:
+        o = self.options = options
+        self.device = resolve_device(o.device)
+        self.folder = o.folder
+        self.bundle, self.dataset = open_evaluated(EvaluateOptions(o.bundle, o.source, o.cache, o.device))
+        if not self.bundle.held_out:
+            raise UserError(f"{o.bundle} holds out no class, so there is nothing to ask")
+        if not any(self.bundle.judge["photo_top1"] != -1):
+            self.features: Callable[[np.ndarray], np.ndarray] = pixels
+            self.features_name = "pixels"
+        else:
+            judge = Judge(self.device)
+            self.features = lambda shown: judge.embed(shown)[0].numpy()
+            self.features_name = JUDGE_NAME
+        self.labels = self.dataset.store.labels
+        self.parts = judging_parts(self.labels, self.dataset.splits, o.split_seed)
+        self.model = self.bundle.load_autoencoder()
+        self.seeds, self.dose_seeds = parse_seeds(o.seeds), parse_seeds(o.dose_seeds)
+        self.doses = sorted({*o.doses, 1.0})
+        self.judges: list[Judges] = []
+        self.real_features = np.empty((0, 0), np.float32)
+        self.sources: dict[str, dict[int, Source]] = {}
+        self.scored: dict[str, dict[int, Scored]] = {}
+        self.searched: dict[str, list[dict[str, Any]]] = {}
+
+    # What pictures are shown to the judges
+
+    def decoded(self, codes: np.ndarray) -> np.ndarray:
+        """Pictures uint8 (n, s, s, 3) of codes float (n, code_dim)."""
+        with autocast(torch.device("cpu")):
+            return decode(self.model, codes)
+
+    def real(self, kind: str, rows: np.ndarray) -> np.ndarray:
+        """Real images as photographs, round trips, or round trips of what the GAN models of their codes."""
+        if kind == REAL[0]:
+            return self.dataset.centers(rows).numpy()
+        codes = self.bundle.real_codes[rows]
+        if kind == CUT:
+            standard = self.bundle.standardisation
+            codes = standard.to_codes(standard.to_latents(torch.from_numpy(codes))).numpy()
+        return self.decoded(codes)
+
+    # Stages; each keeps what it did in a file, by a key of what it depends on
+
+    def kept(
+        self, name: str, key: str, compute: Callable[[], dict[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Arrays from ``scores/<name>``, computed where the file is missing, damaged or of another key."""
+        path = self.folder / "scores" / f"{name}.safetensors"
+        key = hashlib.sha256(key.encode()).hexdigest()[:16]
+        try:
+            arrays = load_file(path)
+            if (path.with_suffix(".key")).read_text() == key:
+                return arrays
+        except (OSError, SafetensorError):
+            pass
+        arrays = compute()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: save_file(arrays, temporary))
+        write_atomically(path.with_suffix(".key"), lambda temporary: temporary.write_text(key))
+        return arrays
+
+    def learn(self) -> None:
+        """Train the judges, and those with permuted labels."""
+        o = self.options
+        rows = np.flatnonzero(self.parts == LEARN)
+        shown = np.concatenate([self.real(kind, rows) for kind in REAL[:2]])
+        labels = np.tile(self.labels[rows], 2)
+        features = self.kept("learn", self._key("learn"), lambda: {"features": self.features(shown)})[
+            "features"
+        ]
+        self.real_features = features[len(rows) :]
+        for permuted in (False, True):
+            name = "permuted" if permuted else "network"
+            network = NetworkJudgeOptions(
+                images=o.judge_images, mirror=self.dataset.options.mirror, permuted=permuted,
+                out=self.folder / "judges" / name, device=o.device, checkpoint_every=200, seed=o.split_seed,
+            )  # fmt: skip
+            self.judges.append(Judges(shown, features, labels, network, self.device))
+
+    def _key(self, *more: Any) -> str:
+        """What every score depends on: images, split, codec."""
+        made_of = (self.bundle.manifest["files"]["autoencoder.safetensors"]["sha256"], self.features_name)
+        return repr(
+            (made_of, self.options.split_seed, hashlib.sha256(self.labels.tobytes()).hexdigest(), *more)
+        )
+
+    def score(self, name: str, key: str, draw: Callable[[], np.ndarray]) -> Scored:
+        """Judge pictures uint8 (n, s, s, 3), once."""
+
+        def compute() -> dict[str, np.ndarray]:
+            shown = draw()
+            features = self.features(shown)
+            true, permuted = (judges(shown, features) for judges in self.judges)
+            return {"judges": true, "permuted": permuted, "distance": realism(features, self.real_features)}
+
+        judged = [weights_digest(judges.network.model) for judges in self.judges]
+        return Scored(**self.kept(name, self._key(judged, key), compute))
+
+    def judge_real(self, kind: str) -> None:
+        """Judge the calibration and test images, as photographs or through the codec."""
+        rows = np.flatnonzero(self.parts != LEARN)
+        self.scored[kind] = {
+            0: self.score(f"real-{kind.replace(' ', '-')}", kind, lambda: self.real(kind, rows))
+        }
+
+    def judge_samples(self, name: str, seed: int) -> None:
+        """Judge samples of a source."""
+        source, count = self.sources[name][seed], self.options.samples
+        z = torch.randn(count, source.z_dim, generator=torch.Generator().manual_seed(7000 + seed))
+        self.scored.setdefault(name, {})[seed] = self.score(
+            f"{name.replace(' ', '-')}-{seed}", source.key + str(count), lambda: source.draw(z)
+        )
+
+    # Generators
+
+    def autoencoder_run(self) -> Path:
+        """The autoencoder as a finished run, to train GANs over: the one named, or the bundle's own."""
+        if self.options.autoencoder is not None:
+            load_autoencoder(self.options.autoencoder)
+            return self.options.autoencoder
+        out = self.folder / "autoencoder"
+        if not (out / "done.json").is_file():
+            saved = self.bundle.manifest["training"]["autoencoder"]
+            out.mkdir(parents=True, exist_ok=True)
+            data = options_json(self.dataset.options)
+            write_json(out / "options.json", {"options": {**saved["options"], **data, "out": str(out)}})
+            save_weights(out / "autoencoder.safetensors", self.model)
+            write_json(out / "done.json", saved["done"])
+        return out
+
+    def latent_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:
+        """Options of a GAN like the bundle's own."""
+        saved = self.bundle.manifest["training"]["latent_gan"]["options"]
+        return replace(
+            options_from_json(kind, saved), seed=seed, out=out, autoencoder=self.autoencoder_run(),
+            images=self.options.images or saved["images"], device=self.options.device, **values,
+        )  # fmt: skip
+
+    def train_latent(self, seed: int) -> None:
+        """Train a latent GAN as the bundle's was, with another seed."""
+        out = run_latent_gan(
+            self.latent_options(LatentGanOptions, seed, self.folder / LATENT / f"seed-{seed}")
+        )
+        self._enter_latent(LATENT, seed, *load_latent_gan(out)[:2])
+
+    def train_oracle(self, dose: float, seed: int) -> None:
+        """Train an oracle."""
+        name = oracle_name(dose)
+        out = self.folder / f"oracle-{dose:g}" / f"seed-{seed}"
+        split_seed = self.options.split_seed
+        run_oracle(self.latent_options(OracleOptions, seed, out, dose=dose, split_seed=split_seed))
+        self._enter_latent(name, seed, *load_latent_gan(out, OracleOptions)[:2])
+
+    def train_pixel(self, seed: int) -> None:
+        """Train a pixel GAN on the same images."""
+        o = self.options
+        options = PixelGanOptions(
+            autoencoder=self.autoencoder_run(), images=o.pixel_images, seed=seed, device=o.device,
+            out=self.folder / PIXEL / f"seed-{seed}",
+        )  # fmt: skip
+        generator, _ = load_pixel_gan(run_pixel_gan(options))
+        generator.to(self.device)
+        encoder = self.bundle.load_autoencoder().encoder.to(self.device)
+        self.sources.setdefault(PIXEL, {})[seed] = Source(
+            generator.config.z_dim,
+            lambda z: encoder(generator(z.to(self.device)).clamp(-1, 1)).flatten(1),
+            lambda z: pictures(generator, z).numpy(),
+            weights_digest(generator),
+        )
+
+    def _enter_latent(self, name: str, seed: int, generator: Generator, standard: Standardisation) -> None:
+        key = weights_digest(generator) + hashlib.sha256(standard.mean.numpy().tobytes()).hexdigest()
+        generator.to(self.device)
+        standard = standard.to(self.device)
+
+        def make(z: Tensor) -> Tensor:
+            return standard.to_codes(generator(z.to(self.device)))
+
+        def draw(z: Tensor) -> np.ndarray:
+            with torch.inference_mode():
+                return self.decoded(make(z).cpu().numpy())
+
+        self.sources.setdefault(name, {})[seed] = Source(generator.config.z_dim, make, draw, key)
+
+    def enter_controls(self) -> None:
+        """The untrained generator, and what can be drawn from seen codes without a GAN."""
+        standard = self.bundle.standardisation
+        torch.manual_seed(0)
+        self._enter_latent(
+            UNTRAINED, 0, Generator(self.bundle.gan_config).eval().requires_grad_(False), standard
+        )
+        codes = self.bundle.real_codes[self.bundle.splits == "train"]
+        latents = standard.to_latents(torch.from_numpy(codes)).numpy()
+        for name, control in CONTROLS.items():
+
+            def draw(z: Tensor, control: Any = control) -> np.ndarray:
+                drawn = torch.from_numpy(control(latents, len(z), 0))
+                return self.decoded(standard.to_codes(drawn).numpy())
+
+            self.sources[name] = {0: Source(1, lambda z: z, draw, name)}
+
+    # The second rung
+
+    def targets(self, label: int) -> np.ndarray:
+        """Positions of the test images of a class that are searched for."""
+        rows = np.flatnonzero((self.labels == label) & (self.parts == TEST))
+        return np.sort(
+            np.random.default_rng((self.options.split_seed, label)).permutation(rows)[: self.options.targets]
+        )
+
+    def search_range(self, name: str, seed: int) -> None:
+        """Search a generator's range for test images of every class, and these with phases scrambled."""
+        o, source = self.options, self.sources[name][seed]
+        rows = [self.targets(label) for label in range(len(self.dataset.classes))]
+        every = np.concatenate(rows)
+        photographs = self.dataset.centers(every).numpy()
+        wanted = np.concatenate([photographs, scramble_phases(photographs, o.split_seed)])
+        codes = encode(self.model, wanted)
+
+        def compute() -> dict[str, np.ndarray]:
+            goal = torch.from_numpy(codes).to(self.device)
+            z, distance = search(
+                source.make, goal, source.z_dim, restarts=o.restarts, steps=o.search_steps, seed=seed
+            )
+            return {"z": z.numpy(), "distance": distance.numpy()}
+
+        slug = f"{name.replace(' ', '-')}-{seed}"
+        budget = (o.targets, o.restarts, o.search_steps)
+        found = self.kept(f"search-{slug}", self._key(source.key, budget), compute)
+        z = torch.from_numpy(found["z"])
+        scored = self.score(f"found-{slug}", source.key + repr(budget), lambda: source.draw(z))
+        training = self.bundle.real_codes[self.bundle.splits == "train"]
+        relative = found["distance"] / nearest(codes, training)[0][:, 0]
+        self.searched.setdefault(name, []).append(
+            {
+                "labels": np.tile(self.labels[every], 2),
+                "rows": every,
+                "scrambled": np.repeat([False, True], len(every)),
+                "scored": scored,
+                "relative": relative,
+                "z": z,
+                "source": source,
+            }
+        )
+
+    # The report
+
+    def report(self) -> dict[str, Any]:
+        """Count everything; returns what reachability.json holds."""
+        o, classes = self.options, self.dataset.classes
+        rows = np.flatnonzero(self.parts != LEARN)
+        labels, parts = self.labels[rows], self.parts[rows]
+        held_out = [classes.index(name) for name in self.dataset.held_out]
+        trips = self.scored[ROUND_TRIPS][0]
+        within = gate(trips.distance[parts == CALIBRATION])
+        found: dict[str, Any] = {}
+        for label, name in enumerate(classes):
+            own, other = labels == label, (labels != label) & ~np.isin(labels, held_out)
+            negatives = trips[other & (parts == CALIBRATION)]
+            levels = {}
+            for alpha in o.alphas:
+                limits = thresholds(negatives.judges[:, :, label], alpha)
+                permuted_limits = thresholds(negatives.permuted[:, :, label], alpha)
+
+                def counted(
+                    scored: Scored, chosen: Any = slice(None), limits: Any = limits, label: int = label
+                ) -> Any:
+                    hits = is_hit(scored.judges[chosen][:, :, label], scored.distance[chosen], limits, within)
+                    return count(hits)
+
+                tested = parts == TEST
+                permuted = {
+                    source: count(
+                        np.concatenate(
+                            [
+                                is_hit(s.permuted[:, :, label], s.distance, permuted_limits, within)
+                                for s in by_seed.values()
+                            ]
+                        )
+                    )
+                    for source, by_seed in self.scored.items()
+                    if source not in REAL
+                }
+                photographs = self.scored[REAL[0]][0]
+                seen_by_both = (photographs.judges[own & tested][:, :, label] > limits).all(1)
+                levels[f"{alpha:g}"] = {
+                    "thresholds": [float(t) if np.isfinite(t) else None for t in limits],
+                    "negatives": len(negatives),
+                    "photographs": count(seen_by_both),
+                    ROUND_TRIPS: counted(trips, own & tested),
+                    CUT: counted(self.scored[CUT][0], own & tested),
+                    "false_positives": {
+                        kind: counted(self.scored[kind][0], other & tested) for kind in (ROUND_TRIPS, CUT)
+                    },
+                    PERMUTED: permuted,
+                    "samples": {
+                        source: [counted(scored) for scored in by_seed.values()]
+                        for source, by_seed in self.scored.items()
+                        if source not in REAL
+                    },
+                    "searches": {
+                        source: {
+                            kind: [
+                                counted(s["scored"], (s["labels"] == label) & (s["scrambled"] == scrambled))
+                                for s in runs
+                            ]
+                            for kind, scrambled in ((CLASS, False), (SCRAMBLED, True))
+                        }
+                        for source, runs in self.searched.items()
+                    },
+                }
+            found[name] = {
+                "held_out": label in held_out,
+                "levels": levels,
+                "distances": {
+                    source: {
+                        kind: float(
+                            np.median(
+                                np.concatenate(
+                                    [
+                                        s["relative"][(s["labels"] == label) & (s["scrambled"] == scrambled)]
+                                        for s in runs
+                                    ]
+                                )
+                            )
+                        )
+                        for kind, scrambled in ((CLASS, False), (SCRAMBLED, True))
+                    }
+                    for source, runs in self.searched.items()
+                },
+            }
+            if label in held_out:
+                found[name]["examples"] = self.examples(label, within)
+        return {
+            "format": 1,
+            "command": command_line(),
+            "options": options_json(o),
+            "versions": package_versions(),
+            "device": device_name(self.device),
+            "codec": "blind",
+            "features": self.features_name,
+            "split": {
+                "seed": o.split_seed,
+                "parts": "".join(part[0] for part in self.parts),
+                "counts": {
+                    name: {
+                        p: int(((self.labels == i) & (self.parts == p)).sum())
+                        for p in (LEARN, CALIBRATION, TEST)
+                    }
+                    for i, name in enumerate(classes)
+                },
+            },
+            "gate": {
+                "share": 0.95,
+                "distance": within,
+                "passed": {
+                    name: [count(scored.distance <= within) for scored in by_seed.values()]
+                    for name, by_seed in self.scored.items()
+                },
+            },
+            "judges": {
+                judge: {
+                    kind: count(
+                        self.scored[kind][0].judges[parts == TEST][:, i].argmax(1) == labels[parts == TEST]
+                    )
+                    for kind in REAL
+                }
+                for i, judge in enumerate(("head", "network"))
+            },
+            "alphas": list(o.alphas),
+            "seeds": {name: list(by_seed) for name, by_seed in self.scored.items() if name not in REAL},
+            "samples": o.samples,
+            "classes": found,
+        }
+
+    def examples(self, label: int, within: float) -> dict[str, Any]:
+        """Pictures behind the numbers of a class: best round trips, best finds, highest-scoring samples.
+
+        Round trips are positions of images; the others a picture of ``SHOWN`` side by side.
+        """
+        rows = np.flatnonzero(self.parts != LEARN)
+        trips = self.scored[ROUND_TRIPS][0]
+        own = np.flatnonzero((self.labels[rows] == label) & (self.parts[rows] == TEST))
+        best = own[np.argsort(-trips.judges[own][:, :, label].min(1))[:SHOWN]]
+        shown: dict[str, Any] = {ROUND_TRIPS: rows[best].tolist(), "samples": {}, "searches": {}}
+        for name, by_seed in self.scored.items():
+            if name in REAL or name not in self.sources:
+                continue
+            seed, scored = next(iter(by_seed.items()))
+            score = np.where(scored.distance <= within, scored.judges[:, :, label].min(1), -np.inf)
+            top = np.argsort(-score)[:SHOWN]
+            source = self.sources[name][seed]
+            z = torch.randn(
+                self.options.samples, source.z_dim, generator=torch.Generator().manual_seed(7000 + seed)
+            )
+            drawn = source.draw(z)[top] if name in CONTROLS else source.draw(z[top])
+            of_class = self.bundle.real_codes[self.labels == label]
+            near = nearest(encode(self.model, drawn), of_class)[1][:, 0]
+            shown["samples"][name] = {
+                "sheet": data_uri(grid(drawn, SHOWN), quality=80),
+                "nearest": np.flatnonzero(self.labels == label)[near].tolist(),
+                "probability": [round(float(np.exp(p)), 4) for p in score[top]],
+            }
+        for name, runs in self.searched.items():
+            found = runs[0]
+            mine = np.flatnonzero((found["labels"] == label) & ~found["scrambled"])
+            top = mine[np.argsort(found["relative"][mine])[:SHOWN]]
+            shown["searches"][name] = {
+                "sheet": data_uri(grid(found["source"].draw(found["z"][top]), SHOWN), quality=80),
+                "targets": found["rows"][top].tolist(),
+                "relative": [round(float(d), 3) for d in found["relative"][top]],
+            }
+        return shown
+
+
+def oracle_name(dose: float) -> str:
+    """What the oracle of a dose is called in the report."""
+    return ORACLE if dose == 1 else f"{ORACLE}, {dose:.0%} of the images"
+
+
+def count(hits: np.ndarray) -> dict[str, int]:
+    """Successes and n of bool (n,)."""
+    return {"hits": int(hits.sum()), "n": len(hits)}
+
+
+def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
+    """Run the protocol, or what is left of it; returns the report."""
+    unknown = sorted(set(options.generators) - {LATENT, PIXEL})
+    if unknown or not options.generators:
+        raise UserError(f"--generators are latent and pixel, not {', '.join(unknown) or 'none'}")
+    if not all(0 < dose <= 1 for dose in options.doses):
+        raise UserError("--doses are shares above 0, up to 1")
+    if not options.alphas or not all(0 < alpha < 1 for alpha in options.alphas):
+        raise UserError("--alphas are rates between 0 and 1")
+    seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
+    if options.dry_run:
+        print_dry_run(options, seeds=seeds, dose_seeds=dose_seeds)
+        return {}
+    run = Reachability(options)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    tasks: list[tuple[str, Callable[[], None]]] = [("judges", run.learn)]
+    tasks += [(f"judging real {kind}", lambda kind=kind: run.judge_real(kind)) for kind in REAL]  # type: ignore[misc]
+
+    def add(name: str, seed: int, train: Callable[[], None] | None, searched: bool) -> None:
+        words = f"{name}, seed {seed}"
+        if train is not None:
+            tasks.append((f"training {words}", train))
+        tasks.append((f"judging samples of {words}", lambda: run.judge_samples(name, seed)))
+        if searched:
+            tasks.append((f"searching the range of {words}", lambda: run.search_range(name, seed)))
+
+    tasks.append(("controls", run.enter_controls))
+    for name in (UNTRAINED, *CONTROLS):
+        add(name, 0, None, searched=name == UNTRAINED)
+    for seed in seeds:
+        for name in options.generators:
+            train = run.train_latent if name == LATENT else run.train_pixel
+            add(name, seed, lambda train=train, seed=seed: train(seed), searched=True)  # type: ignore[misc]
+        add(ORACLE, seed, lambda seed=seed: run.train_oracle(1.0, seed), searched=True)  # type: ignore[misc]
+    for dose in run.doses[:-1]:
+        for seed in dose_seeds:
+            add(
+                oracle_name(dose), seed,
+                lambda dose=dose, seed=seed: run.train_oracle(dose, seed), searched=False,  # type: ignore[misc]
+            )  # fmt: skip
+    progress = tqdm(tasks, unit="stage")
+    for i, (words, task) in enumerate(progress):
+        progress.set_description(words)
+        write_json(run.folder / "progress.json", {"done": i, "of": len(tasks), "doing": words})
+        task()
+    report = run.report()
+    write_json(run.folder / REACHABILITY, report)
+    write_json(run.folder / "progress.json", {"done": len(tasks), "of": len(tasks), "doing": "done"})
+    print(summary(report))
+    if options.write:
+        try:
+            update_bundle(options.bundle, {REACHABILITY: report})
+        except BundleError as error:
+            raise UserError(str(error)) from None
+    return report
+
+
+def main(options: ReachabilityOptions) -> None:
+    """Run the protocol; exit with 2 where a held-out class got no verdict."""
+    report = run_reachability(options)
+    if report and not conclusive(report):
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    from training.cli import run_script
+
+    run_script(ReachabilityOptions, "reachability", main)
