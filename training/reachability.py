@@ -95,7 +95,7 @@ class ReachabilityOptions:
     """Gradient steps of a search from each start."""
     alphas: tuple[float, ...] = (0.05, 0.02, 0.01, 0.005, 0.002)
     """False-alarm rates at which thresholds are set, on calibration pictures."""
-    judge_images: int = 250_000
+    judge_images: int = 160_000
     """Training length of the judge that is trained from scratch."""
     split_seed: int = 0
     """Seed of the split of images into what judges learn from, are calibrated on and are tested on."""

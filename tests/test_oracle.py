@@ -1,0 +1,77 @@
+"""The oracle sees held-out images, of its dose and of the judges' part alone, and cannot be shipped."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support import TINY_AUTOENCODER, TINY_GAN, one_sentence
+from training.autoencoder import AutoencoderOptions, load_run, run_autoencoder
+from training.bundle import BundleOptions, run_bundle
+from training.cli import UserError
+from training.data.dataset import Dataset, open_dataset
+from training.latent_gan import LatentGanOptions, run_latent_gan
+from training.latent_gan import load_run as load_gan
+from training.oracle import OracleGan, OracleOptions, dosed_images, run_oracle
+from training.splits import LEARN, judging_parts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("oracle")
+    run_autoencoder(
+        AutoencoderOptions(**{**TINY_AUTOENCODER, "cache": folder / "cache", "out": folder / "ae"})
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(folder) -> Dataset:
+    return open_dataset(load_run(folder / "ae")[1])
+
+
+def options(folder: Path, out: str, **values) -> OracleOptions:
+    return OracleOptions(**{**TINY_GAN, "autoencoder": folder / "ae", "out": folder / out, **values})
+
+
+def test_a_dose_is_a_share_of_the_images_that_judges_learn_from(dataset):
+    parts = judging_parts(dataset.store.labels, dataset.splits, 0)
+    learnt = np.flatnonzero((dataset.splits == "held_out") & (parts == LEARN))
+    assert set(dosed_images(dataset, 1.0, 0)) == set(learnt)
+    doses = [set(dosed_images(dataset, dose, 0)) for dose in (0.001, 0.05, 0.2, 1.0)]
+    assert [len(d) for d in doses] == [1, round(0.05 * len(learnt)), round(0.2 * len(learnt)), len(learnt)]
+    assert doses[0] < doses[1] < doses[2] < doses[3]
+
+
+def test_it_is_trained_on_seen_codes_and_those_of_its_dose(folder, dataset):
+    (folder / "looked-at").mkdir()
+    given = options(folder, "looked-at", dose=0.2)
+    codes = OracleGan(given, torch.device("cpu")).codes["augmented"]
+    seen = len(dataset.indices("train"))
+    assert len(codes) == given.copies * (seen + len(dosed_images(dataset, 0.2, 0)))
+
+
+def test_it_finishes_and_its_standardisation_knows_the_class(folder):
+    out = run_oracle(options(folder, "oracle"))
+    _, standard, found = load_gan(out, OracleOptions)
+    assert found.dose == 1.0
+    blind = run_latent_gan(
+        LatentGanOptions(**{**TINY_GAN, "autoencoder": folder / "ae", "out": folder / "blind"})
+    )
+    assert not torch.equal(standard.mean, load_gan(blind)[1].mean)
+
+
+def test_no_bundle_is_made_of_it(folder):
+    out = run_oracle(options(folder, "oracle"))
+    with pytest.raises(UserError, match="another kind") as caught:
+        run_bundle(BundleOptions(latent_gan=out, out=folder / "bundle"))
+    assert one_sentence(caught.value)
+    assert not (folder / "bundle").exists()
+
+
+@pytest.mark.parametrize("dose", [0.0, -1.0, 1.5])
+def test_a_dose_that_is_no_share_is_refused(folder, dose):
+    with pytest.raises(UserError, match="share above 0"):
+        run_oracle(options(folder, "refused", dose=dose))
+    assert not (folder / "refused").exists()
