@@ -1,6 +1,6 @@
 """What a race between a GAN on codes and a GAN on pixels found: time to quality, ratios, break-even.
 
-A race is what ``training.race`` wrote: a dictionary as in docs/race.md. Quality is the Frechet distance to
+A race is what ``training.race`` wrote: a dictionary as in docs/speed.md. Quality is the Frechet distance to
 seen validation crops in the judge's features, lower is better. Times are seconds of training on one device;
 a quality that was not reached within the budget has no time, and none is made up.
 """

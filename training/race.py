@@ -5,7 +5,7 @@
 The contestants take turns in slices of a few seconds, always the one that has had least, so that a noisy
 machine hits all alike. The latent GANs wait for their codec, whose seconds count into their total. Judging is
 off the clock. Writes race.json, race.md and race.html into --out; with --bundle, race.json into that bundle
-too. To resume, run the same command again. What the numbers mean: docs/race.md.
+too. To resume, run the same command again. What the numbers mean: docs/speed.md.
 """
 
 import time
