@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from explorer.latent import Standardisation
-from explorer.networks import Discriminator, FixedBasis, GanConfig, Generator
+from explorer.networks import Autoencoder, Discriminator, FixedBasis, GanConfig, Generator
 from training import metrics
 from training.adversarial import (
     AdversarialOptions,
@@ -29,7 +29,7 @@ from training.adversarial import (
 from training.autoencoder import load_run as load_autoencoder_run
 from training.cli import UserError, print_dry_run
 from training.codes import training_codes, weights_digest
-from training.data.dataset import open_dataset
+from training.data.dataset import Dataset, open_dataset
 from training.device import resolve_device
 from training.loop import (
     batch_indices,
@@ -75,6 +75,19 @@ class LatentGanOptions(AdversarialOptions):
 def codes_path(options: LatentGanOptions) -> Path:
     """Where the training codes are kept: beside the autoencoder, for every GAN over it."""
     return options.autoencoder / f"codes-{options.copies}.safetensors"
+
+
+def dual_space(
+    options: LatentGanOptions, model: Autoencoder, dataset: Dataset, seed: int, device: torch.device
+) -> tuple[dict[str, Tensor], Standardisation]:
+    """Codes of the seen images, see ``training_codes``, and the standardisation fitted on them.
+
+    seed: the autoencoder's, of the shifted and mirrored copies.
+    """
+    codes = training_codes(
+        model.to(device), dataset, options.copies, seed, device, options.precision, codes_path(options)
+    )
+    return codes, Standardisation.fit(codes["augmented"], options.latent_dim)
 
 
 def _check_autoencoder(path: Path, model: torch.nn.Module) -> None:
@@ -124,17 +137,17 @@ class CodeMonitor:
             "n": self.n,
         }
 
-    def __call__(self, latents: Tensor) -> dict[str, float]:
-        """All metrics of generated latents (n, latent_dim), those in the full code space too."""
-        codes = self.standard.to_codes(latents).numpy()
-        frechet, floor = (metrics.frechet_distance(x, self.val) for x in (codes, self.train))
+    def __call__(self, codes: Tensor) -> dict[str, float]:
+        """All metrics of generated codes (n, code_dim), those among the latents too."""
+        whole = codes.numpy()
+        frechet, floor = (metrics.frechet_distance(x, self.val) for x in (whole, self.train))
         return {
             "frechet": frechet,
             "frechet_over_floor": frechet / floor,
             "frechet_floor": floor,
-            "coverage": metrics.coverage(self.val, codes),
+            "coverage": metrics.coverage(self.val, whole),
             "coverage_floor": metrics.coverage(self.val, self.train),
-            **self.among_latents(latents),
+            **self.among_latents(self.standard.to_latents(codes)),
         }
 
 
@@ -148,11 +161,7 @@ class LatentGan(GanTraining):
         config = _checked_config(options, model.config.code_shape)
         dataset = open_dataset(data_options)
         _check_autoencoder(options.out / "autoencoder.json", model)
-        self.codes = training_codes(
-            model.to(device), dataset, options.copies, data_options.seed, device, options.precision,
-            codes_path(options),
-        )  # fmt: skip
-        self.standard = Standardisation.fit(self.codes["augmented"], options.latent_dim)
+        self.codes, self.standard = dual_space(options, model, dataset, data_options.seed, device)
         self.monitor = CodeMonitor(self.codes, self.standard, options.seed)
         self.real = self.standard.to_latents(self.codes["augmented"]).to(device)
         # In code space, per unit of standard deviation.
@@ -202,7 +211,7 @@ class LatentGan(GanTraining):
         write_atomically(path, lambda temporary: save_file(tensors, temporary))
         return {
             "explained_variance": _explained(self.codes["augmented"], self.standard),
-            "metrics": self.monitor(sample(self.pair.ema, self._z_evaluation)),
+            "metrics": self.monitor(self.standard.to_codes(sample(self.pair.ema, self._z_evaluation))),
         }
 
 
