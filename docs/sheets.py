@@ -1,8 +1,8 @@
-"""Draw the sheets of decoded pictures in docs/img: samples that nobody picked, and round trips.
+"""Draw the sheets of pictures in docs/img: samples that nobody picked, and round trips.
 
     python docs/sheets.py pretrained/imagewoof64
 
-Only decoded pictures: photographs are never written.
+Photographs are never written.
 """
 
 import sys
@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from explorer.bundle import open_bundle
 from explorer.decoding import decode, grid, png
+from explorer.generation import load_generation
+from explorer.points import Point, pictures_of
 
 IMAGES = Path(__file__).parent / "img"
 
@@ -22,7 +24,7 @@ IMAGES = Path(__file__).parent / "img"
 def main(folder: Path) -> None:
     """Write <bundle>-samples.png, -round-trips.png, -training.png and, once evaluated, -nearest.png."""
     bundle = open_bundle(folder)
-    model = bundle.load_autoencoder()
+    generation = load_generation(bundle)
     IMAGES.mkdir(exist_ok=True)
 
     def write(kind: str, pictures: np.ndarray, columns: int) -> None:
@@ -30,7 +32,7 @@ def main(folder: Path) -> None:
         (IMAGES / f"{bundle.name}-{kind}.png").write_bytes(sheet)
 
     # The first 64 stored samples: the order is that of the seed's draws.
-    write("samples", decode(model, bundle.generated_codes[:64]), 16)
+    write("samples", pictures_of(bundle, generation, [Point("generated", i) for i in range(64)]), 16)
 
     # Eight random images a class, one class a row: validation images of seen ones.
     rng = np.random.default_rng(0)
@@ -38,21 +40,17 @@ def main(folder: Path) -> None:
         rng.choice(np.flatnonzero((bundle.labels == i) & (bundle.splits != "train")), 8, replace=False)
         for i in range(len(bundle.classes))
     ]
-    write("round-trips", decode(model, bundle.real_codes[np.concatenate(rows)]), 16)
+    write("round-trips", decode(generation.autoencoder, bundle.real_codes[np.concatenate(rows)]), 16)
 
-    # The same eight z at every third snapshot, one snapshot a row.
+    # The same 16 z at every third snapshot, one snapshot a row: what the decoder makes of their latents.
     codes = bundle.codes_of_latents(bundle.snapshot_latents[::3, :16])
-    write("training", decode(model, codes.reshape(-1, codes.shape[-1])), 16)
+    write("training", decode(generation.autoencoder, codes.reshape(-1, codes.shape[-1])), 16)
     # The ten closest pairs of a sample (above) and a training image (below, as its round trip).
     if bundle.evaluation:
         pairs = bundle.evaluation["nearest_pairs"]
-        codes = np.concatenate(
-            [
-                bundle.generated_codes[[p["sample"] for p in pairs]],
-                bundle.real_codes[[p["training"] for p in pairs]],
-            ]
-        )
-        write("nearest", decode(model, codes), len(pairs))
+        points = [Point("generated", p["sample"]) for p in pairs]
+        points += [Point("real", p["training"]) for p in pairs]
+        write("nearest", pictures_of(bundle, generation, points), len(pairs))
     print(
         *sorted(p.name for p in IMAGES.glob(f"{bundle.name}-*")),
         [Image.open(p).size for p in IMAGES.glob("*.png")],

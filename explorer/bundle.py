@@ -25,7 +25,14 @@ from safetensors.numpy import save as to_bytes
 
 from explorer import reachability
 from explorer.latent import Standardisation
-from explorer.networks import Autoencoder, AutoencoderConfig, GanConfig, Generator
+from explorer.networks import (
+    Autoencoder,
+    AutoencoderConfig,
+    GanConfig,
+    Generator,
+    PixelGanConfig,
+    PixelGenerator,
+)
 from explorer.projection import map_features, place
 from explorer.race import LATENT, PIXEL
 
@@ -47,6 +54,8 @@ FILES = (
     "curves.json",
     CARD,
 )
+# Configurations of the generator by kind: one of latents, or one of pictures.
+GENERATORS: dict[str, type[GanConfig | PixelGanConfig]] = {LATENT: GanConfig, PIXEL: PixelGanConfig}
 # What reading a damaged file can raise.
 UNREADABLE = (
     SafetensorError, OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError,
@@ -67,7 +76,8 @@ class Bundle:
     manifest: the whole of bundle.json. classes: names. held_out: those of them held out.
     labels: int64 (n,). splits: str (n,), one of SPLITS. names: file names relative to the source.
     real_codes: float32 (n, code_dim), of 7 bits each where they are stored.
-    generated_z: float16 (m, z_dim); generated_latents: float16 (m, latent_dim), the generator's output.
+    generated_z: float16 (m, z_dim). generated_codes: float32 (m, code_dim), those of a latent generator's
+    output, or of a pixel generator's pictures, then of 7 bits where they are stored.
     snapshot_z: float16 (r, z_dim); snapshot_latents: float16 (s, r, latent_dim);
     snapshot_images: int64 (s,), training images seen at each snapshot.
     map_real (n, 2), map_generated (m, 2), map_snapshots (s, r, 2): float32 map coordinates.
@@ -87,7 +97,7 @@ class Bundle:
     names: tuple[str, ...]
     real_codes: np.ndarray
     generated_z: np.ndarray
-    generated_latents: np.ndarray
+    generated_codes: np.ndarray
     snapshot_z: np.ndarray
     snapshot_latents: np.ndarray
     snapshot_images: np.ndarray
@@ -102,7 +112,7 @@ class Bundle:
     reachability: dict[str, Any] | None
     standardisation: Standardisation
     autoencoder_config: AutoencoderConfig
-    gan_config: GanConfig
+    gan_config: GanConfig | PixelGanConfig
     _weights: dict[str, dict[str, torch.Tensor]] = field(repr=False)
 
     @property
@@ -116,11 +126,6 @@ class Bundle:
         return np.array([self.classes.index(c) for c in self.held_out], np.int64)
 
     @cached_property
-    def generated_codes(self) -> np.ndarray:
-        """Codes float32 (m, code_dim) of the generated samples."""
-        return self.codes_of_latents(self.generated_latents)
-
-    @cached_property
     def _map_features(self) -> np.ndarray:
         return map_features(self.real_codes, self.standardisation)
 
@@ -130,9 +135,7 @@ class Bundle:
 
     def codes_of_latents(self, latents: np.ndarray) -> np.ndarray:
         """Latents float (..., latent_dim) -> codes float32 (..., code_dim)."""
-        flat = torch.from_numpy(latents.reshape(-1, latents.shape[-1]).astype(np.float32))
-        codes = self.standardisation.to_codes(flat).numpy()
-        return codes.reshape(*latents.shape[:-1], -1)
+        return self.standardisation.to_codes(torch.from_numpy(latents.astype(np.float32))).numpy()
 
     def load_autoencoder(self) -> Autoencoder:
         """The autoencoder in evaluation mode, float32, on the CPU."""
@@ -140,9 +143,10 @@ class Bundle:
         _load_weights(model, self._weights["autoencoder"], self.path / "autoencoder.safetensors")
         return model
 
-    def load_generator(self) -> Generator:
+    def load_generator(self) -> Generator | PixelGenerator:
         """The averaged generator in evaluation mode, float32, on the CPU."""
-        model = Generator(self.gan_config)
+        config = self.gan_config
+        model = Generator(config) if isinstance(config, GanConfig) else PixelGenerator(config)
         _load_weights(model, self._weights["generator"], self.path / "generator.safetensors")
         return model
 
@@ -348,7 +352,17 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         return check(_parse(path / name, json.loads, contents[name]), path / name)
 
     autoencoder = AutoencoderConfig(**manifest["networks"]["autoencoder"])
-    gan = GanConfig(**manifest["networks"]["generator"])
+    kind = manifest["networks"].get("kind", LATENT)
+    if kind not in GENERATORS:
+        raise BundleError(
+            f"{path / MANIFEST} holds a generator of the unknown kind {kind!r}; "
+            "use the version of the program that wrote it"
+        )
+    gan = GENERATORS[kind](**manifest["networks"]["generator"])
+    if isinstance(gan, PixelGanConfig) and gan.image_size != autoencoder.image_size:
+        raise ValueError(f"pictures of {gan.image_size} px for a codec of {autoencoder.image_size} px")
+    # Whitened components: a latent generator's, or those fitted for the map beside a pixel generator.
+    latent_dim = gan.latent_dim if isinstance(gan, GanConfig) else manifest["counts"]["components"]
     classes, held_out = tuple(manifest["classes"]), tuple(manifest["held_out"])
     if not set(held_out) <= set(classes):
         raise BundleError(
@@ -358,12 +372,9 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     n, m = manifest["counts"]["real"], manifest["counts"]["generated"]
     s, r = manifest["counts"]["snapshots"], manifest["counts"]["snapshot_samples"]
 
+    code_dim = autoencoder.code_dim
     codes = arrays_of("codes.safetensors.gz")
-    _expect(
-        codes,
-        path / "codes.safetensors.gz",
-        {"codes": (n, autoencoder.code_dim), "scale": (autoencoder.code_dim,)},
-    )
+    _expect(codes, path / "codes.safetensors.gz", {"codes": (n, code_dim), "scale": (code_dim,)})
     latents = arrays_of("latents.safetensors")
     _expect(
         latents,
@@ -372,9 +383,8 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
             "real_labels": (n,),
             "real_splits": (n,),
             "generated_z": (m, gan.z_dim),
-            "generated_latents": (m, gan.latent_dim),
             "snapshot_z": (r, gan.z_dim),
-            "snapshot_latents": (s, r, gan.latent_dim),
+            "snapshot_latents": (s, r, latent_dim),
             "snapshot_images": (s,),
         },
     )
@@ -403,16 +413,27 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         path / "judge.safetensors",
         {f"{k}_{v}": (c,) for k, c in counts.items() for v in ("top1", "confidence")},
     )
-    standard = arrays_of("standardisation.safetensors")
+    fitted = arrays_of("standardisation.safetensors")
     _expect(
-        standard,
+        fitted,
         path / "standardisation.safetensors",
         {
-            "mean": (autoencoder.code_dim,),
-            "components": (gan.latent_dim, autoencoder.code_dim),
-            "scale": (gan.latent_dim,),
+            "mean": (code_dim,),
+            "components": (latent_dim, code_dim),
+            "scale": (latent_dim,),
         },
     )
+    standard = Standardisation(
+        *(torch.from_numpy(fitted[k].astype(np.float32)) for k in ("mean", "components", "scale"))
+    )
+    if kind == PIXEL:
+        shapes = {"generated": (m, code_dim), "generated_scale": (code_dim,)}
+        _expect(codes, path / "codes.safetensors.gz", shapes)
+        generated = codes["generated"] * codes["generated_scale"]
+    else:
+        _expect(latents, path / "latents.safetensors", {"generated_latents": (m, latent_dim)})
+        stored = torch.from_numpy(latents["generated_latents"].astype(np.float32))
+        generated = standard.to_codes(stored).numpy()
     weights = {}
     for network in ("autoencoder", "generator"):
         arrays = arrays_of(f"{network}.safetensors")
@@ -433,7 +454,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         names=names,
         real_codes=codes["codes"] * codes["scale"],
         generated_z=latents["generated_z"],
-        generated_latents=latents["generated_latents"],
+        generated_codes=generated,
         snapshot_z=latents["snapshot_z"],
         snapshot_latents=latents["snapshot_latents"],
         snapshot_images=latents["snapshot_images"].astype(np.int64),
@@ -446,9 +467,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         evaluation=added(EVALUATION, _check_evaluation),
         race=added(RACE, _check_race),
         reachability=added(REACHABILITY, _check_reachability),
-        standardisation=Standardisation(
-            *(torch.from_numpy(standard[k].astype(np.float32)) for k in ("mean", "components", "scale"))
-        ),
+        standardisation=standard,
         autoencoder_config=autoencoder,
         gan_config=gan,
         _weights=weights,
@@ -471,7 +490,9 @@ def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _halves(model: torch.nn.Module) -> dict[str, tuple[np.ndarray, type]]:
-    return {k: (v.detach().cpu().numpy(), np.float16) for k, v in model.state_dict().items()}
+    state = {k: v.detach().cpu() for k, v in model.state_dict().items()}
+    # Batch norms count their batches, past what float16 can hold.
+    return {k: (v.numpy(), np.float16 if v.is_floating_point() else np.int64) for k, v in state.items()}
 
 
 def write_bundle(
@@ -479,9 +500,10 @@ def write_bundle(
     *,
     manifest: Mapping[str, Any],
     autoencoder: Autoencoder,
-    generator: Generator,
+    generator: Generator | PixelGenerator,
     standardisation: Standardisation,
     real_codes: np.ndarray,
+    generated_codes: np.ndarray | None = None,
     latents: Mapping[str, np.ndarray],
     positions: Mapping[str, np.ndarray],
     judge: Mapping[str, np.ndarray],
@@ -493,12 +515,16 @@ def write_bundle(
 
     It is written beside ``path`` first and takes its place only when it is whole, so a failure leaves
     the bundle that stood there before untouched. Weights and latents become float16, codes 7 bits.
-    latents: 'real_labels', 'real_splits' (indices into SPLITS), 'generated_z',
-    'generated_latents', 'snapshot_z', 'snapshot_latents', 'snapshot_images'; see ``Bundle`` for shapes.
+    latents: 'real_labels', 'real_splits' (indices into SPLITS), 'generated_z', 'generated_latents' (m,
+    latent_dim), 'snapshot_z', 'snapshot_latents', 'snapshot_images'; see ``Bundle`` for shapes.
+    generated_codes: a pixel generator's, in place of 'generated_latents'.
     Raises BundleError when the disk is full or what was written cannot be opened.
     """
     with _replacing(path) as temporary:
-        codes, scale = quantise(real_codes)
+        codes = {}
+        codes["codes"], codes["scale"] = quantise(real_codes)
+        if generated_codes is not None:
+            codes["generated"], codes["generated_scale"] = quantise(generated_codes)
         halves = {"generated_z", "generated_latents", "snapshot_z", "snapshot_latents"}
         others = {"real_labels": np.int16, "real_splits": np.uint8, "snapshot_images": np.int64}
         files: dict[str, dict[str, tuple[np.ndarray, type]]] = {
@@ -513,10 +539,10 @@ def write_bundle(
             "generator": _halves(generator),
         }
         for name, arrays in files.items():
-            content = to_bytes({k: np.ascontiguousarray(v, dtype) for k, (v, dtype) in arrays.items()})
+            # Not ascontiguousarray, which would make a row of a single number.
+            content = to_bytes({k: np.asarray(v, dtype, order="C") for k, (v, dtype) in arrays.items()})
             (temporary / f"{name}.safetensors").write_bytes(content)
-        content = to_bytes({"codes": codes, "scale": scale})
-        (temporary / "codes.safetensors.gz").write_bytes(gzip.compress(content, mtime=0))
+        (temporary / "codes.safetensors.gz").write_bytes(gzip.compress(to_bytes(codes), mtime=0))
         (temporary / "images.json").write_text(json.dumps({"names": names}))
         (temporary / "curves.json").write_text(json.dumps(curves))
         (temporary / CARD).write_text(card, encoding="utf-8")
@@ -525,12 +551,14 @@ def write_bundle(
             "version": VERSION,
             **manifest,
             "networks": {
+                "kind": PIXEL if isinstance(generator, PixelGenerator) else LATENT,
                 "autoencoder": asdict(autoencoder.config),
                 "generator": asdict(generator.config),
             },
             "counts": {
                 "real": len(names),
                 "generated": len(latents["generated_z"]),
+                "components": len(standardisation.scale),
                 "snapshots": len(latents["snapshot_images"]),
                 "snapshot_samples": len(latents["snapshot_z"]),
             },

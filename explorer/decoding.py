@@ -6,21 +6,26 @@ import io
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from explorer.networks import Autoencoder, to_uint8, to_unit_range
 
 
 @torch.inference_mode()
-def decode(model: Autoencoder, codes: np.ndarray, batch: int = 256) -> np.ndarray:
-    """Pictures uint8 (n, s, s, 3) of flat codes float (n, code_dim)."""
-    size = model.config.image_size
-    flat = torch.from_numpy(np.ascontiguousarray(codes, np.float32))
+def draw(network: nn.Module, inputs: np.ndarray, size: int, batch: int = 256) -> np.ndarray:
+    """Pictures uint8 (n, size, size, 3) that a decoder or a pixel generator makes of float (n, ...)."""
     parts = [
-        to_uint8(model.decoder(part.view(-1, *model.config.code_shape))).numpy()
-        for part in flat.split(batch)
+        to_uint8(network(part)).numpy()
+        for part in torch.from_numpy(np.ascontiguousarray(inputs, np.float32)).split(batch)
         if len(part)
     ]
     return np.concatenate(parts) if parts else np.empty((0, size, size, 3), np.uint8)
+
+
+def decode(model: Autoencoder, codes: np.ndarray, batch: int = 256) -> np.ndarray:
+    """Pictures uint8 (n, s, s, 3) of flat codes float (n, code_dim)."""
+    shaped = codes.reshape(len(codes), *model.config.code_shape)
+    return draw(model.decoder, shaped, model.config.image_size, batch)
 
 
 @torch.inference_mode()

@@ -6,6 +6,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from explorer.bundle import Bundle
+from explorer.decoding import decode
+from explorer.generation import Generation
 
 Kind = Literal["real", "generated", "new"]
 
@@ -56,6 +58,21 @@ def z_of(bundle: Bundle, point: Point, new: NewSamples | None = None) -> np.ndar
     if point.kind == "new" and new is not None:
         return new.z[point.index].astype(np.float32)
     return None
+
+
+def pictures_of(
+    bundle: Bundle, generation: Generation, points: list[Point], new: NewSamples | None = None
+) -> np.ndarray:
+    """Pictures uint8 (n, s, s, 3) of points: round trips of real images, samples as they are drawn."""
+    codes = codes_of(bundle, points, new)
+    z = [z_of(bundle, point, new) for point in points]
+    made = np.array([v is not None for v in z], bool)
+    size = bundle.autoencoder_config.image_size
+    pictures = np.empty((len(points), size, size, 3), np.uint8)
+    pictures[~made] = decode(generation.autoencoder, codes[~made])
+    if made.any():
+        pictures[made] = generation.pictures(np.stack([v for v in z if v is not None]), codes[made])
+    return pictures
 
 
 def label_of(bundle: Bundle, point: Point) -> str:

@@ -6,9 +6,9 @@ from explorer.rates import share
 
 PICTURES = {
     "samples": "generated",
-    "round trips": "round trips: the best possible",
+    "round trips": "round trips: the best the decoder can do",
     "training crops": "training photographs",
-    "Gaussian codes": "untrained generator",
+    "Gaussian codes": "random codes: an untrained latent GAN",
 }
 
 
@@ -33,7 +33,7 @@ def quality(evaluation: dict[str, Any]) -> str:
 Against {evaluation["n"]:,} seen validation photographs, and as many pictures of each kind, in the features of
 {evaluation["judge"]["name"]}, which took no part in training.
 
-*Structure*: share that a classifier takes for real training codes, not for an untrained generator's; of
+*Structure*: share that a classifier takes for real training codes, not for an untrained latent GAN's; of
 real ones it finds {structured("replays")}.
 
 Look like copies of a training image, by their codes: {copied("samples")} of the generated ones,

@@ -11,7 +11,7 @@ import streamlit as st
 from explorer.bundle import MANIFEST, Bundle, BundleError, list_bundles, open_bundle
 
 if TYPE_CHECKING:
-    from explorer.networks import Autoencoder, Generator
+    from explorer.generation import Generation
 
 PRETRAINED = Path(__file__).parent.parent / "pretrained"
 BUNDLE_DIR_VARIABLE = "DUAL_SPACE_BUNDLES"
@@ -36,9 +36,10 @@ def _open(path: str, stamp: float) -> Bundle:
 
 
 @st.cache_resource(show_spinner="Loading the networks…")
-def _networks(path: str, stamp: float) -> "tuple[Autoencoder, Generator]":
-    bundle = _open(path, stamp)
-    return bundle.load_autoencoder(), bundle.load_generator()
+def _generation(path: str, stamp: float) -> "Generation":
+    from explorer.generation import load_generation
+
+    return load_generation(_open(path, stamp))
 
 
 def bundle_key(path: Path) -> tuple[str, float]:
@@ -80,6 +81,6 @@ def current_bundle() -> Bundle:
         st.stop()
 
 
-def networks(bundle: Bundle) -> "tuple[Autoencoder, Generator]":
+def generation_of(bundle: Bundle) -> "Generation":
     """Autoencoder and generator of an opened bundle, shared by all users: read them, never train them."""
-    return _networks(*bundle_key(bundle.path))
+    return _generation(*bundle_key(bundle.path))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 BUNDLE = "digits-copy"
 DAMAGED = "digits-damaged"
+PIXELS = "pixels"
 CHROMIUM = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
 CHROMIUM_ARGS = [
     "--headless",
@@ -51,9 +52,12 @@ class App:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of two copies of pretrained/digits: a whole one, with a race, and one with a truncated file."""
-    from explorer.bundle import RACE, update_bundle
-    from tests.support import tiny_race
+    """Folder of two copies of pretrained/digits: a whole one, with a race, and one with a truncated file.
+
+    And of a bundle with an untrained pixel generator.
+    """
+    from explorer.bundle import RACE, update_bundle, write_bundle
+    from tests.support import tiny_pixel_parts, tiny_race
 
     folder = tmp_path_factory.mktemp("bundles")
     for name in (BUNDLE, DAMAGED):
@@ -62,6 +66,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     update_bundle(folder / BUNDLE, {RACE: race})
     map_file = folder / DAMAGED / "map.safetensors"
     map_file.write_bytes(map_file.read_bytes()[:-100])
+    write_bundle(folder / PIXELS, **tiny_pixel_parts())
     return folder
 
 

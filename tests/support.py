@@ -15,8 +15,16 @@ import torch
 from PIL import Image
 
 from explorer.bundle import SPLITS, Bundle, write_bundle
+from explorer.generation import PixelGeneration
 from explorer.latent import Standardisation
-from explorer.networks import Autoencoder, AutoencoderConfig, GanConfig, Generator
+from explorer.networks import (
+    Autoencoder,
+    AutoencoderConfig,
+    GanConfig,
+    Generator,
+    PixelGanConfig,
+    PixelGenerator,
+)
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted(p for p in (ROOT / "pretrained").iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -247,6 +255,20 @@ def tiny_parts(seed: int = 0, real: int = 12, generated: int = 5) -> dict[str, A
         "curves": {"autoencoder": [{"step": 1, "loss": 0.5}], "latent_gan": []},
         "card": "# tiny\n",
     }
+
+
+def tiny_pixel_parts(network: str = "residual") -> dict[str, Any]:
+    """``tiny_parts`` with a random pixel generator and the codes of what it makes of its z."""
+    parts = tiny_parts()
+    config = PixelGanConfig(3, 8, (4, 4) if network == "residual" else (4,), network)
+    parts["generator"] = PixelGenerator(config).eval().requires_grad_(False)
+    # As it ships, in half precision.
+    generation = PixelGeneration(parts["autoencoder"].half().float(), parts["generator"].half().float())
+    del parts["latents"]["generated_latents"]
+    z = parts["latents"]["generated_z"] = parts["latents"]["generated_z"].astype(np.float16)
+    parts["generated_codes"] = generation.codes(z)
+    parts["manifest"]["data"] = {"source": "digits"}
+    return parts
 
 
 def write_tiny_bundle(path: Path, seed: int = 0) -> Bundle:

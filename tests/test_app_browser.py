@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import BUNDLE, DAMAGED, App
+from conftest import BUNDLE, DAMAGED, PIXELS, App
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -15,8 +15,8 @@ PLOT = ".js-plotly-plot"
 CARD = ".dse-card img"
 
 
-def open_map(page: "Page", app: App) -> None:
-    page.goto(app.link())
+def open_map(page: "Page", app: App, bundle: str = BUNDLE) -> None:
+    page.goto(app.link(bundle=bundle))
     page.wait_for_selector(f"{PLOT} .nsewdrag")
     settle(page)
 
@@ -129,6 +129,17 @@ def test_generate_puts_new_samples_on_the_fixed_map(page, app):
     assert visible(page)["New samples"]
     assert page.evaluate(corner) == before
     assert page.locator(".dse-card").count() == 24
+
+
+def test_a_pixel_gans_samples_are_drawn_on_the_map_too(page, app):
+    open_map(page, app, PIXELS)
+    assert page.get_by_text("generated pictures are its own").is_visible()
+    page.get_by_role("button", name="Generate", exact=True).click()
+    page.wait_for_selector(CARD)
+    settle(page)
+    assert visible(page)["New samples"]
+    assert page.locator(".dse-card").count() == 24
+    assert min(page.eval_on_selector_all(CARD, "images => images.map(i => i.naturalWidth)")) > 0
 
 
 def test_a_damaged_bundle_says_so_and_another_can_be_chosen(page, app):

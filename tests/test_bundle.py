@@ -30,7 +30,15 @@ from explorer.bundle import (
     write_bundle,
 )
 from explorer.decoding import decode
-from tests.support import SHIPPED, file_names, one_sentence, tiny_parts, write_tiny_bundle
+from explorer.generation import load_generation
+from tests.support import (
+    SHIPPED,
+    file_names,
+    one_sentence,
+    tiny_parts,
+    tiny_pixel_parts,
+    write_tiny_bundle,
+)
 
 ARRAYS = [name for name in FILES if ".safetensors" in name]
 
@@ -38,6 +46,12 @@ ARRAYS = [name for name in FILES if ".safetensors" in name]
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny").path
+
+
+@pytest.fixture
+def pixels(tmp_path: Path) -> Path:
+    """A bundle of a pixel generator, to damage."""
+    return write_bundle(tmp_path / "pixels", **tiny_pixel_parts()).path
 
 
 @pytest.fixture
@@ -91,10 +105,12 @@ def test_what_is_written_is_what_is_opened(tmp_path):
     codes, scale = parts["real_codes"], np.abs(parts["real_codes"]).max(0) / 63
     assert bundle.real_codes.dtype == np.float32
     assert (np.abs(bundle.real_codes - codes) <= scale / 2 * (1 + 1e-5)).all()
-    for name in ("generated_z", "generated_latents", "snapshot_z", "snapshot_latents"):
+    for name in ("generated_z", "snapshot_z", "snapshot_latents"):
         found = getattr(bundle, name)
         assert found.dtype == np.float16
         np.testing.assert_array_equal(found, latents[name].astype(np.float16))
+    expected = bundle.codes_of_latents(latents["generated_latents"].astype(np.float16))
+    np.testing.assert_array_equal(bundle.generated_codes, expected)
     np.testing.assert_array_equal(bundle.labels, latents["real_labels"])
     np.testing.assert_array_equal(bundle.splits, np.array(SPLITS)[latents["real_splits"]])
     np.testing.assert_array_equal(bundle.snapshot_images, latents["snapshot_images"])
@@ -138,7 +154,28 @@ def test_codes_of_latents_are_those_of_the_standardisation(original):
     np.testing.assert_allclose(
         bundle.codes_of_latents(bundle.snapshot_latents), expected, rtol=1e-5, atol=1e-6
     )
-    np.testing.assert_array_equal(bundle.generated_codes, bundle.codes_of_latents(bundle.generated_latents))
+
+
+@pytest.mark.parametrize("network", ["residual", "dcgan"])
+def test_a_pixel_generator_comes_back_with_the_codes_of_its_pictures(tmp_path, network):
+    parts = tiny_pixel_parts(network)
+    for name, count in parts["generator"].named_buffers():
+        if name.endswith("num_batches_tracked"):
+            count.fill_(100_001)  # more than half precision can hold
+    bundle = write_bundle(tmp_path / "pixels", **parts)
+    found = bundle.load_generator()
+    assert found.config == parts["generator"].config
+    for name, weights in parts["generator"].state_dict().items():
+        assert torch.equal(found.state_dict()[name], weights), name
+    scale = np.abs(parts["generated_codes"]).max(0) / 63
+    assert (np.abs(bundle.generated_codes - parts["generated_codes"]) <= scale / 2 * (1 + 1e-5)).all()
+    made = load_generation(bundle).codes(bundle.generated_z)
+    np.testing.assert_allclose(made, parts["generated_codes"], rtol=1e-3, atol=1e-3)
+
+
+def test_a_bundle_that_names_no_kind_holds_a_latent_generator(copy, original):
+    change_manifest(copy, lambda m: m["networks"].pop("kind"))
+    np.testing.assert_array_equal(open_bundle(copy).generated_codes, open_bundle(original).generated_codes)
 
 
 def test_a_bundle_may_lie_anywhere(original, tmp_path):
@@ -325,6 +362,46 @@ def test_a_network_that_cannot_be_built_is_one_sentence(copy, change):
     refused(copy, MANIFEST)
 
 
+@pytest.mark.parametrize("kind", ["voxel", "", None, 3, [], {}])
+def test_an_unknown_kind_of_generator_is_one_sentence(copy, kind):
+    change_manifest(copy, lambda m: m["networks"].update(kind=kind))
+    refused(copy, MANIFEST)
+
+
+@pytest.mark.parametrize("fixture", ["copy", "pixels"])
+def test_the_wrong_kind_of_generator_is_one_sentence(request, fixture):
+    path = request.getfixturevalue(fixture)
+    other = {"copy": "pixel", "pixels": "latent"}[fixture]
+    change_manifest(path, lambda m: m["networks"].update(kind=other))
+    refused(path, MANIFEST)
+
+
+@pytest.mark.parametrize("key", ["generated", "generated_scale"])
+def test_codes_of_a_pixel_generator_must_be_there_and_fit(pixels, key):
+    name = "codes.safetensors.gz"
+    change_arrays(pixels, name, lambda arrays: arrays.update({key: arrays[key][:-1]}))
+    assert key in refused(pixels, name)
+    change_arrays(pixels, name, lambda arrays: arrays.pop(key))
+    assert key in refused(pixels, name)
+
+
+def test_a_pixel_generators_weights_must_fit(pixels):
+    change_manifest(pixels, lambda m: m["networks"]["generator"].update(z_dim=3, widths=[4, 8]))
+    assert "does not fit the network" in refused(pixels, "generator.safetensors")
+
+
+def test_a_pixel_generators_pictures_must_be_the_codecs_size(pixels):
+    change_manifest(pixels, lambda m: m["networks"]["generator"].update(image_size=16))
+    assert "16 px" in refused(pixels, MANIFEST)
+
+
+def test_the_components_beside_a_pixel_generator_must_be_counted(pixels):
+    change_manifest(pixels, lambda m: m["counts"].update(components=3))
+    refused(pixels, "latents.safetensors")
+    change_manifest(pixels, lambda m: m["counts"].pop("components"))
+    refused(pixels, MANIFEST)
+
+
 def test_names_must_be_as_many_as_images(copy):
     (copy / "images.json").write_text('{"names": ["one"]}')
     fix_hash(copy, "images.json")
@@ -457,16 +534,15 @@ def test_shipped_bundles_are_small_and_hold_only_known_files(shipped):
 
 
 def test_shipped_samples_are_what_the_shipped_generator_makes_of_their_z(shipped):
-    generator = shipped.load_generator()
+    generation = load_generation(shipped)
     pairs = [
-        (shipped.generated_z, shipped.generated_latents),
-        (shipped.snapshot_z, shipped.snapshot_latents[-1]),
+        (shipped.generated_z, shipped.generated_codes),
+        (shipped.snapshot_z, shipped.codes_of_latents(shipped.snapshot_latents[-1])),
     ]
-    for z, latents in pairs:
-        with torch.inference_mode():
-            made = generator(torch.from_numpy(z.astype(np.float32))).numpy()
+    for z, codes in pairs:
+        made = generation.codes(z)
         scale = float(np.abs(made).mean())
-        assert np.abs(made - latents.astype(np.float32)).max() < 0.02 * scale + 0.01
+        assert np.abs(made - codes).max() < 0.02 * scale + 0.01
 
 
 def test_rounding_to_seven_bits_changes_no_picture_visibly(shipped):

@@ -14,7 +14,8 @@ from streamlit.testing.v1 import AppTest
 
 from explorer.bundle import Bundle, open_bundle
 from explorer.decoding import decode
-from explorer.player.journey import FRAMES, End, code_path, to_csv, travel, usual_distance, z_path
+from explorer.generation import load_generation
+from explorer.player.journey import FRAMES, End, Route, code_path, to_csv, travel, usual_distance, z_path
 from explorer.points import NewSamples, Point
 from explorer.sampling import draw_samples
 
@@ -72,28 +73,30 @@ def end(bundle: Bundle, kind: str, row: int) -> End:
 @pytest.mark.parametrize("spherical", [False, True])
 def test_ends_of_a_path_are_exact(bundle: Bundle, spherical: bool) -> None:
     a, b = end(bundle, "real", 3), end(bundle, "real", 700)
-    codes = code_path(a, b, spherical)
+    codes, z = code_path(a, b, spherical)
+    assert z is None
     assert codes.shape == (FRAMES, bundle.autoencoder_config.code_dim)
     np.testing.assert_array_equal(codes[[0, -1]], [a.code, b.code])
     assert not np.allclose(codes[FRAMES // 2], a.code)
 
 
 def test_z_path_goes_through_the_generator(bundle: Bundle) -> None:
-    generator = bundle.load_generator()
-    new = draw_samples(bundle, generator, 2, seed=0)
+    generation = load_generation(bundle)
+    new = draw_samples(bundle, generation, 2, seed=0)
     a, b = (End("new", new.codes[i], new.z[i]) for i in range(2))
-    codes = z_path(bundle, generator, a, b, spherical=True)
+    codes, z = z_path(generation, a, b, spherical=True)
+    np.testing.assert_array_equal(z[[0, -1]], new.z)
     np.testing.assert_array_equal(codes[[0, -1]], [a.code, b.code])
     steps = np.linalg.norm(np.diff(codes, axis=0), axis=1)
     assert steps.max() < 10 * np.median(steps)  # also next to the ends, which are put there
-    assert not np.allclose(codes, code_path(a, b, spherical=False), atol=0.1)
+    assert not np.allclose(codes, code_path(a, b, spherical=False).codes, atol=0.1)
     with pytest.raises(ValueError, match="no place in z space"):
-        z_path(bundle, generator, a, end(bundle, "real", 0), spherical=False)
+        z_path(generation, a, end(bundle, "real", 0), spherical=False)
 
 
 def test_distances_are_to_training_pictures(bundle: Bundle) -> None:
     train, held_out = (int(np.flatnonzero(bundle.splits == s)[0]) for s in ("train", "held_out"))
-    journey = travel(bundle, bundle.load_autoencoder(), bundle.real_codes[[train, held_out]])
+    journey = travel(bundle, load_generation(bundle), Route(bundle.real_codes[[train, held_out]]))
     assert set(bundle.splits[journey.neighbours]) == {"train"}
     assert journey.neighbours[0] == train
     assert journey.distances[0] == 0
@@ -111,7 +114,7 @@ def test_usual_distance_tells_its_sample(bundle: Bundle) -> None:
 
 
 def test_csv_gives_the_codes_back(bundle: Bundle) -> None:
-    codes = code_path(end(bundle, "real", 3), end(bundle, "real", 700), spherical=True)
+    codes, _ = code_path(end(bundle, "real", 3), end(bundle, "real", 700), spherical=True)
     text = to_csv(codes, "A: 4 #3; B: 5 #700")
     comment, columns, *_ = text.splitlines()
     assert comment == "# A: 4 #3; B: 5 #700"
@@ -135,7 +138,7 @@ def test_frames_are_the_decoders_own(page: AppTest, bundle: Bundle) -> None:
     choose(page, "B", "Random generated", seed=11)
     row = int(np.flatnonzero(bundle.labels == 3)[4])
     sample = int(np.random.default_rng(11).integers(len(bundle.generated_z)))
-    codes = code_path(end(bundle, "real", row), end(bundle, "generated", sample), spherical=False)
+    codes, _ = code_path(end(bundle, "real", row), end(bundle, "generated", sample), spherical=False)
     np.testing.assert_array_equal(frames(page), decode(bundle.load_autoencoder(), codes))
     assert data(page)["a"].startswith(f"3 #{row}")
     assert data(page)["b"] == f"generated #{sample}"

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from explorer import session
 from explorer.bundle import Bundle, open_bundle
+from explorer.generation import load_generation
 from explorer.map_figure import layers, map_figure, selected_points
 from explorer.neighbours import nearest_real, selection_table, stratified, training_distances
 from explorer.photographs import Photographs, likely_folders, thumbnail
@@ -163,7 +164,7 @@ def test_the_app_never_imports_umap():
 
 
 def test_layers_hold_every_point_once_and_a_selection_finds_them(digits):
-    new = draw_samples(digits, digits.load_generator(), 5, 0)
+    new = draw_samples(digits, load_generation(digits), 5, 0)
     drawn = layers(digits, new)
     points = [Point(layer.kind, int(row)) for layer in drawn for row in layer.rows]
     assert len(points) == len(set(points)) == 1797 + len(digits.generated_z) + 5
@@ -196,7 +197,7 @@ def test_a_real_image_is_not_its_own_neighbour(digits):
 
 
 def test_the_table_tells_kinds_apart(digits):
-    new = draw_samples(digits, digits.load_generator(), 2, 9)
+    new = draw_samples(digits, load_generation(digits), 2, 9)
     table = selection_table(digits, [Point("real", 7), Point("generated", 1), Point("new", 0)], new)
     assert table["kind"].tolist() == ["real", "generated", "new"]
     assert table["breed"].tolist() == ["7", "", ""]
@@ -216,11 +217,11 @@ def test_stratified_keeps_small_selections_and_shares_large_ones(digits):
 
 
 def test_samples_follow_their_seed(digits):
-    generator = digits.load_generator()
-    few, more = draw_samples(digits, generator, 3, 5), draw_samples(digits, generator, 6, 5)
+    generation = load_generation(digits)
+    few, more = draw_samples(digits, generation, 3, 5), draw_samples(digits, generation, 6, 5)
     np.testing.assert_array_equal(few.z, more.z[:3])
     np.testing.assert_allclose(few.codes, more.codes[:3], rtol=1e-4, atol=1e-5)
-    assert not np.array_equal(few.z, draw_samples(digits, generator, 3, 6).z)
+    assert not np.array_equal(few.z, draw_samples(digits, generation, 3, 6).z)
     low, high = digits.map_real.min(0), digits.map_real.max(0)
     assert ((more.positions >= low) & (more.positions <= high)).all()
 

@@ -69,7 +69,7 @@ def test_stages_already_done_are_not_run_again(bundle, options, monkeypatch):
     before = open_bundle(bundle)
     after = open_bundle(run_pipeline(options))
     np.testing.assert_array_equal(before.real_codes, after.real_codes)
-    np.testing.assert_array_equal(before.generated_latents, after.generated_latents)
+    np.testing.assert_array_equal(before.generated_codes, after.generated_codes)
 
 
 def test_a_run_that_was_moved_can_still_be_bundled(bundle, options, folder):

@@ -1,13 +1,14 @@
 """Encode every image, fit the map, place the generated samples, write the bundle.
 
     python -m training.bundle --latent-gan runs/gan --out pretrained/imagewoof64
+    python -m training.bundle --pixel-gan runs/pixels --out pretrained/pixels
 
 Held-out images are encoded here for the first time, when training is over.
 """
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from explorer import decoding
 from explorer.bundle import SPLITS, Bundle, BundleError, quantise, write_bundle
-from explorer.latent import nearest
+from explorer.generation import Generation, LatentGeneration, PixelGeneration
+from explorer.latent import Standardisation, nearest
 from explorer.projection import NEIGHBOURS, map_features, place, weighted_position
-from training import autoencoder, card, codec_table, image_phase, latent_gan
-from training.adversarial import fixed_z, sample, snapshot_path
-from training.cli import UserError, command_line, options_json, print_dry_run
+from training import autoencoder, card, codec_table, image_phase, latent_gan, pixel_gan
+from training.adversarial import AdversarialOptions, fixed_z, sample, snapshot_path
+from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
 from training.codes import encode
 from training.data.dataset import Dataset, open_dataset
 from training.device import resolve_device
@@ -37,6 +40,8 @@ class BundleOptions:
     """Named set of options to start from (see training/presets.py); the others override it."""
     latent_gan: Path = Path("runs/latent_gan")
     """Folder of the finished GAN run; it names the autoencoder's, and that one the data."""
+    pixel_gan: Path | None = None
+    """Folder of a finished pixel GAN run: the bundle holds it in the latent GAN's place."""
     image_phase: Path | None = None
     """Folder of a finished image phase over this GAN: its decoder ships in the autoencoder's place."""
     out: Path = Path("pretrained/bundle")
@@ -59,68 +64,107 @@ class BundleOptions:
     """Print the resolved options and stop."""
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A finished GAN over a finished autoencoder, in the half precision that ships.
+
+    stage: latent_gan or pixel_gan. options: the GAN's. folders: of the runs, by stage.
+    codes, standard: see ``training.latent_gan.dual_space``.
+    """
+
+    stage: str
+    options: AdversarialOptions
+    folders: dict[str, Path]
+    dataset: Dataset
+    generation: Generation
+    codes: dict[str, torch.Tensor]
+    standard: Standardisation
+
+
+def _latent_gan(options: BundleOptions) -> Trained:
+    generator, standard, gan = latent_gan.load_run(options.latent_gan)
+    model, data = autoencoder.load_run(gan.autoencoder)
+    folders = {"autoencoder": gan.autoencoder, "latent_gan": options.latent_gan}
+    if options.image_phase is not None:
+        image_phase.load_run(options.image_phase, model, generator)
+        folders["image_phase"] = options.image_phase
+    codes = load_file(latent_gan.codes_path(gan))
+    generation = LatentGeneration(model.half().float(), generator.half().float(), standard)
+    return Trained("latent_gan", gan, folders, open_dataset(data), generation, codes, standard)
+
+
+def _pixel_gan(options: BundleOptions, folder: Path, device: torch.device) -> Trained:
+    if options.image_phase is not None:
+        raise UserError("an image phase goes on from a latent GAN; leave out --image-phase or --pixel-gan")
+    generator, gan = pixel_gan.load_run(folder)
+    model, data = autoencoder.load_run(gan.autoencoder)
+    dataset = open_dataset(data)
+    # The components that a latent GAN over this autoencoder would model.
+    latent = preset_options(latent_gan.LatentGanOptions, "latent_gan", data.preset)
+    latent_dim = min(latent.latent_dim, model.config.code_dim)
+    latent = replace(latent, autoencoder=gan.autoencoder, latent_dim=latent_dim)
+    codes, standard = latent_gan.dual_space(latent, model, dataset, data.seed, device)
+    generation = PixelGeneration(model.cpu().half().float(), generator.half().float())
+    folders = {"autoencoder": gan.autoencoder, "pixel_gan": folder}
+    return Trained("pixel_gan", gan, folders, dataset, generation, codes, standard)
+
+
 def run_bundle(options: BundleOptions) -> Path:
     """Write the bundle and return its folder."""
     if options.dry_run:
         print_dry_run(options)
         return options.out
     device = resolve_device(options.device)
-    generator, standard, gan_options = latent_gan.load_run(options.latent_gan)
-    model, ae_options = autoencoder.load_run(gan_options.autoencoder)
-    stages = {"autoencoder": gan_options.autoencoder, "latent_gan": options.latent_gan}
-    if options.image_phase is not None:
-        image_phase.load_run(options.image_phase, model, generator)
-        stages["image_phase"] = options.image_phase
-    dataset = open_dataset(ae_options)
     # What ships is float16, and 7 bits of codes: compute everything from what the app will have.
-    model.half().float()
-    generator.half().float()
+    gan = _pixel_gan(options, options.pixel_gan, device) if options.pixel_gan else _latent_gan(options)
+    dataset, generation, standard = gan.dataset, gan.generation, gan.standard
+    model = generation.autoencoder
 
     everything = np.arange(len(dataset.store.labels))
     pictures = dataset.centers(everything)
-    codes, scale = quantise(encode(model.to(device), pictures, device).numpy())
-    real = codes * scale
+    real = _seven_bits(encode(model.to(device), pictures, device).numpy())
     model.cpu()
     draw = torch.Generator().manual_seed(options.seed + 77)
-    z = torch.randn(options.generated, gan_options.z_dim, generator=draw).half()
-    generated = sample(generator, z.float()).half()
-    snapshot_images, snapshots = _read_snapshots(gan_options)
-    snapshot_z = fixed_z(gan_options, gan_options.snapshot_samples, purpose=2).half()
-
-    def codes_of(latents: np.ndarray) -> np.ndarray:
-        flat = torch.from_numpy(latents.reshape(-1, gan_options.latent_dim).astype(np.float32))
-        return standard.to_codes(flat).numpy()
+    z = torch.randn(options.generated, gan.options.z_dim, generator=draw).half()
+    stored: dict[str, np.ndarray] = {}
+    if isinstance(generation, LatentGeneration):
+        latents = sample(generation.generator, z.float()).half()
+        stored["generated_latents"] = latents.numpy()
+        generated = standard.to_codes(latents.float()).numpy()
+    else:
+        generated = _seven_bits(generation.codes(z.numpy()))
+    snapshot_images, snapshots = _read_snapshots(gan)
+    snapshot_z = fixed_z(gan.options, gan.options.snapshot_samples, purpose=2).half()
 
     features = map_features(real, standard)
     position, placement = _fit_map(real, features, options)
 
-    def placed(latents: np.ndarray) -> np.ndarray:
-        flat = place(map_features(codes_of(latents), standard), features, position)
-        return flat.reshape(*latents.shape[:-1], 2)
+    def placed(codes: np.ndarray) -> np.ndarray:
+        return place(map_features(codes, standard), features, position)
 
+    of_snapshots = standard.to_codes(torch.from_numpy(snapshots).float().flatten(0, 1)).numpy()
     positions = {
         "real": position,
-        "generated": placed(generated.numpy()),
-        "snapshots": placed(snapshots),
+        "generated": placed(generated),
+        "snapshots": placed(of_snapshots).reshape(*snapshots.shape[:2], 2),
     }
     measured = codec_table.measure(model, dataset, judged=options.judge)
-    judged, verdicts = _judge(model, dataset, pictures.numpy(), real, codes_of(generated.numpy()), options)
-    training_codes = load_file(latent_gan.codes_path(gan_options))
-    monitor = latent_gan.CodeMonitor(training_codes, standard, gan_options.seed)
-    z_evaluation = fixed_z(gan_options, monitor.n, purpose=1)
-    gaussian = torch.randn(monitor.n, gan_options.latent_dim, generator=draw)
+    judged, verdicts = _judge(generation, dataset, pictures.numpy(), real, z.numpy(), generated, options)
+    monitor = latent_gan.CodeMonitor(gan.codes, standard, gan.options.seed)
+    z_evaluation = fixed_z(gan.options, monitor.n, purpose=1).numpy()
+    gaussian = torch.randn(monitor.n, len(standard.scale), generator=draw)
     manifest: dict[str, Any] = {
         "name": options.out.name,
         "created": time.strftime("%Y-%m-%d", time.gmtime()),
         "classes": list(dataset.classes),
         "held_out": list(dataset.held_out),
         "data": {
-            "source": ae_options.source,
+            "source": dataset.options.source,
             "description": dataset.description,
             "licence": dataset.licence,
-            "image_size": ae_options.image_size,
+            "image_size": dataset.options.image_size,
             "crop": dataset.crop,
-            "margin": ae_options.margin,
+            "margin": dataset.options.margin,
             "skipped": len(dataset.store.skipped),
         },
         "training": {
@@ -128,7 +172,7 @@ def run_bundle(options: BundleOptions) -> Path:
                 **read_json(folder / "options.json"),
                 "done": read_json(folder / "done.json"),
             }
-            for stage, folder in stages.items()
+            for stage, folder in gan.folders.items()
         },
         "bundle": {
             "options": options_json(options),
@@ -137,8 +181,11 @@ def run_bundle(options: BundleOptions) -> Path:
         },
         "metrics": {
             "codec": measured,
-            "latent_gan": monitor(sample(generator, z_evaluation)),
-            "gaussian": monitor(gaussian),
+            gan.stage: {
+                **monitor(torch.from_numpy(generation.codes(z_evaluation))),
+                "components": len(standard.scale),
+            },
+            "gaussian": monitor(standard.to_codes(gaussian)),
             "map": placement,
         },
         "judge": judged,
@@ -148,14 +195,15 @@ def run_bundle(options: BundleOptions) -> Path:
             options.out,
             manifest=manifest,
             autoencoder=model,
-            generator=generator,
+            generator=generation.generator,
             standardisation=standard,
             real_codes=real,
+            generated_codes=None if stored else generated,
             latents={
+                **stored,
                 "real_labels": dataset.store.labels,
                 "real_splits": np.array([SPLITS.index(s) for s in dataset.splits]),
                 "generated_z": z.numpy(),
-                "generated_latents": generated.numpy(),
                 "snapshot_z": snapshot_z.numpy(),
                 "snapshot_latents": snapshots,
                 "snapshot_images": snapshot_images,
@@ -163,7 +211,7 @@ def run_bundle(options: BundleOptions) -> Path:
             positions=positions,
             judge=verdicts,
             names=list(dataset.store.names),
-            curves={s: read_metrics(folder / "metrics.jsonl") for s, folder in stages.items()},
+            curves={s: read_metrics(folder / "metrics.jsonl") for s, folder in gan.folders.items()},
             card=card.model_card(manifest, dataset),
         )
     except BundleError as error:
@@ -179,16 +227,27 @@ def _report(bundle: Bundle) -> None:
     )
 
 
-def _read_snapshots(options: latent_gan.LatentGanOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Training images seen int64 (s,) and latents float16 (s, r, latent_dim) of all snapshots."""
-    from safetensors.numpy import load_file
+def _seven_bits(codes: np.ndarray) -> np.ndarray:
+    """Codes float32 (n, code_dim) as they will be read from a bundle."""
+    small, scale = quantise(codes)
+    return small * scale
 
-    images = np.array([step * options.batch for step in options.snapshot_steps], np.int64)
-    paths = [snapshot_path(options.out, int(i)) for i in images]
+
+def _read_snapshots(gan: Trained) -> tuple[np.ndarray, np.ndarray]:
+    """Training images seen int64 (s,) and latents float16 (s, r, latent_dim) of all snapshots."""
+    images = np.array([step * gan.options.batch for step in gan.options.snapshot_steps], np.int64)
+    paths = [snapshot_path(gan.options.out, int(i)) for i in images]
     missing = [p for p in paths if not p.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is missing; train the GAN again")
-    return images, np.stack([load_file(p)["latents"] for p in paths])
+
+    def latents(kept: dict[str, torch.Tensor]) -> torch.Tensor:
+        if "latents" in kept:
+            return kept["latents"]
+        codes = decoding.encode(gan.generation.autoencoder, kept["pictures"].numpy())
+        return gan.standard.to_latents(torch.from_numpy(codes)).half()
+
+    return images, torch.stack([latents(load_file(p)) for p in paths]).numpy()
 
 
 def _fit_map(
@@ -250,15 +309,19 @@ def fit_umap(features: np.ndarray, neighbours: int, min_dist: float, seed: int) 
 
 
 def _judge(
-    model: Any,
+    generation: Generation,
     dataset: Dataset,
     photos: np.ndarray,
     real: np.ndarray,
+    z: np.ndarray,
     generated: np.ndarray,
     options: BundleOptions,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What the judge calls validation and held-out photographs, their round trips and the samples."""
-    from explorer.decoding import decode
+    """What the judge calls validation and held-out photographs, their round trips and the samples.
+
+    photos: uint8 (n, s, s, 3). real, generated: codes float32 (n, code_dim) and (m, code_dim); z: of the
+    samples, float (m, z_dim).
+    """
     from training.judge import JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_categories, imagenet_index
 
     counts = {"photo": len(real), "round_trip": len(real), "generated": len(generated)}
@@ -271,8 +334,8 @@ def _judge(
     asked = np.flatnonzero(dataset.splits != "train")
     for kind, rows, pictures in (
         ("photo", asked, photos[asked]),
-        ("round_trip", asked, decode(model, real[asked])),
-        ("generated", np.arange(len(generated)), decode(model, generated)),
+        ("round_trip", asked, decoding.decode(generation.autoencoder, real[asked])),
+        ("generated", np.arange(len(generated)), generation.pictures(z, generated)),
     ):
         confidence, top1 = judge.probabilities(pictures).max(1)
         verdicts[f"{kind}_top1"][rows] = top1.numpy()

@@ -1,9 +1,59 @@
 """The model card of a bundle: its README.md, for people."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from training.codec_table import table
 from training.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a card says of a generator of one kind, and its measurements.
+
+    title: what the bundle is. generator: an entry of the list at the top, or nothing. codes: what its codes
+    lack. start: what the Gaussian is to it. components, those: the whitened ones, in full and in short.
+    """
+
+    title: str
+    generator: str
+    codes: str
+    start: str
+    components: str
+    those: str
+    measured: dict[str, float]
+
+
+def _latent_words(manifest: dict[str, Any]) -> Words:
+    run = manifest["training"]["latent_gan"]
+    components, explained = run["options"]["latent_dim"], run["done"]["explained_variance"]
+    return Words(
+        title="An autoencoder and a GAN trained on its codes (the *dual space* of Modrekiladze, "
+        "arXiv 2410.19009)",
+        generator="",
+        codes=f"The GAN models {components} principal components, {explained:.1%} of the codes' variance; "
+        "the others stay at their mean, which the full code space counts as an error.",
+        start=", where this generator started",
+        components=f"{components} whitened components of the GAN",
+        those="the components of the GAN",
+        measured=manifest["metrics"]["latent_gan"],
+    )
+
+
+def _pixel_words(manifest: dict[str, Any]) -> Words:
+    run, measured = manifest["training"]["pixel_gan"], manifest["metrics"]["pixel_gan"]
+    return Words(
+        title="A GAN on pixels, opponent of GANs in the *dual space* (Modrekiladze, arXiv 2410.19009), with "
+        "an autoencoder",
+        generator=f"- **Generator**: a GAN on the pixels of the same crops, trained on {run['device']} by\n"
+        f"  `{run['command']}`; the autoencoder took no part in that.\n"
+        "  Its pictures are its own; the encoder gives them codes, to be placed on the map and compared.\n",
+        codes="Generated codes are what the encoder makes of the generated pictures.",
+        start="",
+        components=f"{measured['components']} leading whitened components",
+        those="these components",
+        measured=measured,
+    )
 
 
 def model_card(manifest: dict[str, Any], dataset: Dataset, evaluation: str = "") -> str:
@@ -12,15 +62,15 @@ def model_card(manifest: dict[str, Any], dataset: Dataset, evaluation: str = "")
     evaluation: the tables of ``training.evaluate``, where it was run.
     """
     training, data, metrics = manifest["training"], manifest["data"], manifest["metrics"]
-    gan, gaussian, placement = metrics["latent_gan"], metrics["gaussian"], metrics["map"]
-    components = training["latent_gan"]["options"]["latent_dim"]
-    explained = training["latent_gan"]["done"]["explained_variance"]
+    gaussian, placement = metrics["gaussian"], metrics["map"]
+    about = _pixel_words(manifest) if "pixel_gan" in training else _latent_words(manifest)
+    gan = about.measured
     measures = "\n".join(
         f"| {name} | {gan[key]:.3f} | {gaussian[key]:.3f} | {gan[f'{key}_floor']:.3f} |"
         for name, key in (
-            (f"Frechet distance, the {components} whitened components of the GAN", "latent_frechet"),
+            (f"Frechet distance, the {about.components}", "latent_frechet"),
             ("Frechet distance, full code space", "frechet"),
-            ("coverage (k = 5), the components of the GAN", "latent_coverage"),
+            (f"coverage (k = 5), {about.those}", "latent_coverage"),
             ("coverage (k = 5), full code space", "coverage"),
         )
     )
@@ -56,7 +106,7 @@ def model_card(manifest: dict[str, Any], dataset: Dataset, evaluation: str = "")
     versions = ", ".join(f"{k} {v}" for k, v in manifest["bundle"]["versions"].items())
     return f"""# {manifest["name"]}
 
-An autoencoder and a GAN trained on its codes (the *dual space* of Modrekiladze, arXiv 2410.19009), for
+{about.title}, for
 the Dual-Space Explorer. No photographs inside: weights, codes, map coordinates and curves.
 
 - **Data**: {data["description"]}; source `{data["source"]}`, {data["image_size"]} px, crop: {data["crop"]}.
@@ -65,7 +115,7 @@ the Dual-Space Explorer. No photographs inside: weights, codes, map coordinates 
   normalisation or model selection.
 - **Seen**: {counts["train"]:,} training and {counts["val"]:,} validation images of
   {len(manifest["classes"]) - len(manifest["held_out"])} classes. Unreadable and skipped: {data["skipped"]}.
-{decoder}- **No pretrained network** is in any loss.{cropped}
+{about.generator}{decoder}- **No pretrained network** is in any loss.{cropped}
 
 {note}## How it was made
 
@@ -82,11 +132,10 @@ the {len(manifest["classes"])} classes.
 
 {table({manifest["name"]: metrics["codec"]})}
 
-Generated codes against codes of seen validation images, n = {gan["n"]} each. The GAN models {components}
-principal components, {explained:.1%} of the codes' variance; the others stay at their mean, which the full
-code space counts as an error. *Gaussian*: draws from a Gaussian with the mean and covariance of the training
-codes, where this generator started. It is at the floor of the Frechet distance by construction and shows no
-subject, so this distance alone proves nothing.
+Generated codes against codes of seen validation images, n = {gan["n"]} each. {about.codes}
+*Gaussian*: draws from a Gaussian with the mean and covariance of the training codes{about.start}.
+It is at the floor of the Frechet distance by construction and shows no subject, so this distance alone proves
+nothing.
 
 | measure | generated | Gaussian | train vs val (floor) |
 | --- | --- | --- | --- |

@@ -52,6 +52,7 @@ def preset_options(options: type[Options], stage: str, preset: str) -> Options:
         values["out"] = folders[stage]
     elif stage == "bundle":
         values["out"] = Path("pretrained") / preset
+        values.pop("pixel_gan", None)  # a bundle is of the latent GAN unless told otherwise
     return options(**values | PRESETS[preset].get(stage, {}))
 
 

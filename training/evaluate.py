@@ -3,7 +3,8 @@
     python -m training.evaluate pretrained/imagewoof64
 
 Prints a table and writes evaluation.json into the bundle. Needs the photographs that it was trained on;
-held-out classes take no part. What each number means: docs/evaluation.md.
+held-out classes take no part. A pixel GAN's samples are its own pictures, its codes the encoder's of these.
+What each number means: docs/evaluation.md.
 
 The judge alone is no proof of a dog: it calls blurred fur-coloured clouds dogs. So every share stands beside
 that of codes drawn from a Gaussian, which show none.
@@ -25,6 +26,8 @@ from sklearn.preprocessing import StandardScaler
 
 from explorer.bundle import EVALUATION, Bundle, BundleError, open_bundle, update_bundle
 from explorer.decoding import decode, encode
+from explorer.generation import load_generation
+from explorer.networks import Autoencoder
 from explorer.rates import share
 from training import card, metrics
 from training.autoencoder import AutoencoderOptions
@@ -149,7 +152,7 @@ def recognisability(judged: dict[str, Judged], labels: np.ndarray, index: list[i
 def structure(replays: np.ndarray, noise: np.ndarray, samples: np.ndarray, seed: int = 0) -> dict[str, Any]:
     """How many samples look built like real ones, and not like noise in the same components.
 
-    Features float (n, d) of pictures of training codes, of Gaussian codes, and of samples, all by one
+    Features float (n, d) of pictures of training codes, of Gaussian codes, and of samples' codes, all by one
     decoder and from the same components of the code. A logistic regression learns to tell the first two on
     half of each (a classifier two-sample test, arXiv 1610.06545); returned are the counts on the replays'
     side among the other halves, its own hits and false alarms, and among all samples.
@@ -186,7 +189,8 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
     """Compute everything; returns what evaluation.json holds."""
     device = resolve_device(options.device)
     ask = CachedJudge(options.cache, device)
-    model = bundle.load_autoencoder()
+    generation = load_generation(bundle)
+    model = generation.autoencoder
     rng = np.random.default_rng(options.seed)
 
     train, val = dataset.indices("train"), dataset.indices("val")
@@ -194,7 +198,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
     val = np.sort(rng.choice(val, n, replace=False))
     subset = np.sort(rng.choice(len(train), n, replace=False))  # of train, as many as val
     normal = torch.randn(
-        n, bundle.gan_config.latent_dim, generator=torch.Generator().manual_seed(options.seed)
+        n, len(bundle.standardisation.scale), generator=torch.Generator().manual_seed(options.seed)
     )
 
     def round_trips(rows: np.ndarray) -> np.ndarray:
@@ -209,7 +213,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
         "crops": ask("crops", crops),
         "training crops": every_train[subset],
         "round trips": trips_train[subset],
-        "samples": ask("samples", decode(model, bundle.generated_codes[:n])),
+        "samples": ask("samples", generation.pictures(bundle.generated_z[:n], bundle.generated_codes[:n])),
         "Gaussian codes": ask(
             "Gaussian codes", decode(model, bundle.standardisation.to_codes(normal).numpy())
         ),
@@ -228,7 +232,8 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
         everything = {**judged, "scrambled crops": ask("scrambled crops", scramble_phases(crops))}
         result["recognisability"] = recognisability(everything, labels, [i for i in index if i is not None])
     # Replays for the positive control: training crops through the decoder once more, from a noisy code.
-    replays = _replays(bundle, train[subset], model, rng)
+    noise = rng.normal(size=(n, len(bundle.standardisation.scale))).astype(np.float32)
+    replays = _in_components(bundle, model, bundle.real_codes[train[subset]], REPLAY_NOISE * noise)
     replayed = ask("replays", replays)
     samples = judged["samples"].features
     result["memorisation"] = {
@@ -238,8 +243,10 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
             samples, trips_val.features, trips_train.features, replayed.features
         ),
     }
+    # For a latent GAN these are the samples; a pixel GAN's are so brought to the replays' blur.
+    cut = ask("samples by their components", _in_components(bundle, model, bundle.generated_codes[:n]))
     result["structure"] = structure(
-        replayed.features, judged["Gaussian codes"].features, samples, options.seed
+        replayed.features, judged["Gaussian codes"].features, cut.features, options.seed
     )
     pairs = nearest_pairs(samples, trips_train.features)
     result["nearest_pairs"] = [{**p, "training": int(train[p["training"]])} for p in pairs]
@@ -260,7 +267,7 @@ def _memorised_latents(
     n: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """The memorisation test where the GAN works, on whitened latents; mirror images count as known."""
+    """The memorisation test on whitened latents, where a latent GAN works; mirror images count as known."""
 
     def latents(codes: np.ndarray) -> np.ndarray:
         return bundle.standardisation.to_latents(torch.from_numpy(codes.astype(np.float32))).numpy()
@@ -271,17 +278,18 @@ def _memorised_latents(
         mirrored = dataset.centers(train).flip(2).numpy()
         known.append(latents(encode(bundle.load_autoencoder(), mirrored)))
     return memorisation_test(
-        bundle.generated_latents[:n].astype(np.float32), latents(bundle.real_codes[val]),
+        latents(bundle.generated_codes[:n]), latents(bundle.real_codes[val]),
         np.concatenate(known), replayed,
     )  # fmt: skip
 
 
-def _replays(bundle: Bundle, rows: np.ndarray, model: Any, rng: np.random.Generator) -> np.ndarray:
-    """Pictures of training codes as a memorising generator would yield them: in its components, not exact."""
+def _in_components(
+    bundle: Bundle, model: Autoencoder, codes: np.ndarray, noise: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Pictures uint8 of codes float32 (n, code_dim), cut to the whitened components, plus noise on these."""
     standard = bundle.standardisation
-    latents = standard.to_latents(torch.from_numpy(bundle.real_codes[rows].astype(np.float32)))
-    noise = torch.from_numpy(rng.normal(size=latents.shape).astype(np.float32))
-    return decode(model, standard.to_codes(latents + REPLAY_NOISE * noise).numpy())
+    latents = standard.to_latents(torch.from_numpy(codes)) + torch.as_tensor(noise)
+    return decode(model, standard.to_codes(latents).numpy())
 
 
 def table(evaluation: dict[str, Any]) -> str:

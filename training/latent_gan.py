@@ -77,6 +77,27 @@ def codes_path(options: LatentGanOptions) -> Path:
     return options.autoencoder / f"codes-{options.copies}.safetensors"
 
 
+def dual_space(
+    options: LatentGanOptions,
+    model: Autoencoder,
+    dataset: Dataset,
+    seed: int,
+    device: torch.device,
+    more: Tensor | None = None,
+) -> tuple[dict[str, Tensor], Standardisation]:
+    """Codes of the seen images, see ``training_codes``, and the standardisation fitted on them.
+
+    seed: the autoencoder's, of the shifted and mirrored copies. more: codes (k, code_dim) to count among the
+    augmented ones, see ``LatentGan.more_codes``.
+    """
+    codes = training_codes(
+        model.to(device), dataset, options.copies, seed, device, options.precision, codes_path(options)
+    )
+    if more is not None:
+        codes["augmented"] = torch.cat([codes["augmented"], more])
+    return codes, Standardisation.fit(codes["augmented"], options.latent_dim)
+
+
 def _check_autoencoder(path: Path, model: torch.nn.Module) -> None:
     """Note in the run's folder which autoencoder it is over; refuse to go on over another one."""
     made_by = {"autoencoder": weights_digest(model)}
@@ -124,17 +145,17 @@ class CodeMonitor:
             "n": self.n,
         }
 
-    def __call__(self, latents: Tensor) -> dict[str, float]:
-        """All metrics of generated latents (n, latent_dim), those in the full code space too."""
-        codes = self.standard.to_codes(latents).numpy()
-        frechet, floor = (metrics.frechet_distance(x, self.val) for x in (codes, self.train))
+    def __call__(self, codes: Tensor) -> dict[str, float]:
+        """All metrics of generated codes (n, code_dim), those among the latents too."""
+        whole = codes.numpy()
+        frechet, floor = (metrics.frechet_distance(x, self.val) for x in (whole, self.train))
         return {
             "frechet": frechet,
             "frechet_over_floor": frechet / floor,
             "frechet_floor": floor,
-            "coverage": metrics.coverage(self.val, codes),
+            "coverage": metrics.coverage(self.val, whole),
             "coverage_floor": metrics.coverage(self.val, self.train),
-            **self.among_latents(latents),
+            **self.among_latents(self.standard.to_latents(codes)),
         }
 
 
@@ -149,12 +170,8 @@ class LatentGan(GanTraining):
         config = _checked_config(options, model.config.code_shape)
         dataset = open_dataset(data_options)
         _check_autoencoder(options.out / "autoencoder.json", model)
-        self.codes = training_codes(
-            model.to(device), dataset, options.copies, data_options.seed, device, options.precision,
-            codes_path(options),
-        )  # fmt: skip
-        self.codes["augmented"] = torch.cat([self.codes["augmented"], self.more_codes(model, dataset)])
-        self.standard = Standardisation.fit(self.codes["augmented"], options.latent_dim)
+        more = self.more_codes(model.to(device), dataset)
+        self.codes, self.standard = dual_space(options, model, dataset, data_options.seed, device, more)
         self.monitor = CodeMonitor(self.codes, self.standard, options.seed)
         self.real = self.standard.to_latents(self.codes["augmented"]).to(device)
         # In code space, per unit of standard deviation.
@@ -173,9 +190,9 @@ class LatentGan(GanTraining):
         )
         self._z_evaluation = fixed_z(options, self.monitor.n, purpose=1)
 
-    def more_codes(self, model: Autoencoder, dataset: Dataset) -> Tensor:
+    def more_codes(self, model: Autoencoder, dataset: Dataset) -> Tensor | None:
         """Codes float32 (k, code_dim) to train on beside those of seen images; only an oracle has any."""
-        return torch.empty(0, model.config.code_dim)
+        return None
 
     def step(self, index: int) -> dict[str, Tensor]:
         """One step of both networks."""
@@ -208,7 +225,7 @@ class LatentGan(GanTraining):
         write_atomically(path, lambda temporary: save_file(tensors, temporary))
         return {
             "explained_variance": _explained(self.codes["augmented"], self.standard),
-            "metrics": self.monitor(sample(self.pair.ema, self._z_evaluation)),
+            "metrics": self.monitor(self.standard.to_codes(sample(self.pair.ema, self._z_evaluation))),
         }
 
 

@@ -5,10 +5,11 @@
 
 ``modern`` has the latent GAN's loss, penalties, weight average and shifted and mirrored copies, so that the
 space is the only difference; ``dcgan`` is Radford et al. 2015 (arXiv 1511.06434). The autoencoder takes no
-part in training: its options say which data there are. To resume, run the same command again.
+part in training: its options say which data there are. To resume, run the same command again; for the app,
+``python -m training.bundle --pixel-gan RUN``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -137,7 +138,8 @@ def load_run(folder: Path) -> tuple[PixelGenerator, PixelGanOptions]:
     """The averaged generator of a finished run, in evaluation mode, and its options."""
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished pixel GAN; run python -m training.pixel_gan first")
-    options = options_from_json(PixelGanOptions, read_json(folder / "options.json")["options"])
+    saved = options_from_json(PixelGanOptions, read_json(folder / "options.json")["options"])
+    options = replace(saved, out=folder)  # a run's folder may have been moved
     size = load_autoencoder_run(options.autoencoder)[1].image_size
     generator = PixelGenerator(options.config(size))
     load_weights(folder / "generator.safetensors", generator)

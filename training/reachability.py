@@ -26,7 +26,7 @@ from tqdm import tqdm
 from explorer.bundle import REACHABILITY, BundleError, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.latent import Standardisation, nearest
-from explorer.networks import Generator
+from explorer.networks import GanConfig, Generator
 from explorer.reachability import (
     CLASS,
     CUT,
@@ -158,6 +158,12 @@ class Reachability:
         self.bundle, self.dataset = open_evaluated(EvaluateOptions(o.bundle, o.source, o.cache, o.device))
         if not self.bundle.held_out:
             raise UserError(f"{o.bundle} holds out no class, so there is nothing to ask")
+        if not isinstance(self.bundle.gan_config, GanConfig):
+            raise UserError(
+                f"{o.bundle} holds a GAN on pixels; name the bundle of a latent GAN over the same data, and add "
+                "--generators latent pixel"
+            )
+        self.gan_config = self.bundle.gan_config
         if not any(self.bundle.judge["photo_top1"] != -1):
             self.features: Callable[[np.ndarray], np.ndarray] = pixels
             self.features_name = "pixels"
@@ -340,9 +346,7 @@ class Reachability:
         """The untrained generator, and what can be drawn from seen codes without a GAN."""
         standard = self.bundle.standardisation
         torch.manual_seed(0)
-        self._enter_latent(
-            UNTRAINED, 0, Generator(self.bundle.gan_config).eval().requires_grad_(False), standard
-        )
+        self._enter_latent(UNTRAINED, 0, Generator(self.gan_config).eval().requires_grad_(False), standard)
         codes = self.bundle.real_codes[self.bundle.splits == "train"]
         latents = standard.to_latents(torch.from_numpy(codes)).numpy()
         for name, control in CONTROLS.items():

@@ -16,9 +16,9 @@ from explorer.comparison import (
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
 from explorer.photographs import Photographs, current_photographs
-from explorer.points import Point, label_of
+from explorer.points import Point, label_of, pictures_of
 from explorer.rates import share
-from explorer.session import current_bundle, networks
+from explorer.session import current_bundle, generation_of
 
 SHOWN = 12  # pictures of each kind and breed
 
@@ -115,7 +115,7 @@ def original_cards(bundle: Bundle, breed: str, photographs: Photographs | None) 
     """Untrained images of a breed, evenly spread, as round trips and, where on disk, photographs."""
     rows = images_of(bundle, breed, untrained=True)
     rows = rows[np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int)]
-    pictures = decode(networks(bundle)[0], bundle.real_codes[rows])
+    pictures = decode(generation_of(bundle).autoencoder, bundle.real_codes[rows])
     cards = []
     for row, picture in zip(rows, pictures, strict=True):
         shown, note = real_pictures(bundle, int(row), picture, photographs)
@@ -127,15 +127,16 @@ def generated_cards(bundle: Bundle, breed: str) -> list[Card]:
     """The generated samples nearest to a breed, with distance and the judge's guess."""
     distances = breed_distances(bundle, breed).generated
     rows = nearest_generated(bundle, breed, SHOWN)
-    pictures = decode(networks(bundle)[0], bundle.generated_codes[rows])
+    points = [Point("generated", int(row)) for row in rows]
+    pictures = pictures_of(bundle, generation_of(bundle), points)
     cards = []
-    for row, picture in zip(rows, pictures, strict=True):
+    for row, point, picture in zip(rows, points, pictures, strict=True):
         caption = f"distance {distances[row]:.2f}"
         guess = int(bundle.judge["generated_top1"][row])
         if guess != -1:
             confidence = float(bundle.judge["generated_confidence"][row])
             caption += f"\n{bundle.judge_category(guess)} {confidence:.0%}"
-        alt = f"decoded picture of {label_of(bundle, Point('generated', int(row)))}"
+        alt = f"picture of {label_of(bundle, point)}"
         cards.append(Card(f"#{row}", [Picture(picture, caption, alt)]))
     return cards
 
@@ -173,7 +174,7 @@ if not bundle.held_out:
     st.stop()
 st.markdown(
     f"Training never saw: **{', '.join(bundle.held_out)}**. What do the decoder and the generator make of "
-    "that? Seen breeds stand beside as a scale."
+    f"that? Seen breeds stand beside as a scale. {generation_of(bundle).note}"
 )
 st.info("No verdict yet: this page shows pictures and counts, not a conclusion.", icon=":material/balance:")
 seen = [c for c in bundle.classes if c not in bundle.held_out]

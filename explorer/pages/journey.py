@@ -15,6 +15,7 @@ from explorer.player.journey import (
     STRIP,
     End,
     Journey,
+    Route,
     code_path,
     to_csv,
     travel,
@@ -22,16 +23,16 @@ from explorer.player.journey import (
     z_path,
 )
 from explorer.points import NewSamples, Point, label_of
-from explorer.session import bundle_key, current_bundle, networks
+from explorer.session import bundle_key, current_bundle, generation_of
 
 CODES, Z = "code space", "the GAN's z space"
 STRAIGHT, SPHERICAL = "straight", "spherical"
 
 
-@st.cache_data(max_entries=64, show_spinner="Decoding the path and placing it on the map…")
-def cached_travel(key: tuple[str, float], codes: np.ndarray, _bundle: Bundle) -> Journey:
+@st.cache_data(max_entries=64, show_spinner="Drawing the path and placing it on the map…")
+def cached_travel(key: tuple[str, float], route: Route, _bundle: Bundle) -> Journey:
     """``travel``, once per bundle and path."""
-    return travel(_bundle, networks(_bundle)[0], codes)
+    return travel(_bundle, generation_of(_bundle), route)
 
 
 @st.cache_data(max_entries=16, show_spinner="Measuring how far unseen pictures are from the training set…")
@@ -40,17 +41,17 @@ def cached_usual_distance(key: tuple[str, float], split: str, _bundle: Bundle) -
     return usual_distance(_bundle, split)
 
 
-def choose_path(bundle: Bundle, a: End, b: End) -> tuple[np.ndarray, str]:
-    """Draw the path's options; return its codes float32 (FRAMES, code_dim) and what it is called."""
+def choose_path(bundle: Bundle, a: End, b: End) -> tuple[Route, str]:
+    """Draw the path's options; return it and what it is called."""
     has_z = a.z is not None and b.z is not None
-    space_key = "journey/space"
-    if not has_z or space_key not in st.session_state:
-        st.session_state[space_key] = CODES
+    generation = generation_of(bundle)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         space = st.segmented_control(
             "Through",
             [CODES, Z],
-            key=space_key,
+            # Through z at first where the decoder would not show the samples themselves.
+            default=Z if has_z and generation.decoded else CODES,
+            key=f"journey/{bundle.name}/space/{'z' if has_z else 'codes'}",
             required=True,
             disabled=not has_z,
         )
@@ -61,18 +62,21 @@ def choose_path(bundle: Bundle, a: End, b: End) -> tuple[np.ndarray, str]:
         if not has_z:
             st.caption("Both ends need a z: only generated pictures have one.")
     if space == Z:
-        codes = z_path(bundle, networks(bundle)[1], a, b, shape == SPHERICAL)
+        route = z_path(generation, a, b, shape == SPHERICAL)
     else:
-        codes = code_path(a, b, shape == SPHERICAL)
-    return codes, f"{shape} through {space}"
+        route = code_path(a, b, shape == SPHERICAL)
+    return route, f"{shape} through {space}"
 
 
 def end_card(
-    bundle: Bundle, side: str, end: End, picture: np.ndarray, found: photos.Photographs | None
+    bundle: Bundle, side: str, end: End, picture: np.ndarray, hand: str, found: photos.Photographs | None
 ) -> Card:
-    """One end as the user knows it: a real picture's photograph, where there is one, and what is decoded."""
+    """One end as the user knows it: a real picture's photograph, where there is one, and what is drawn.
+
+    hand: who draws it.
+    """
     real = end.point is not None and end.point.kind == "real"
-    shown = [Picture(picture, "round trip" if real else "decoded", f"{side}: {end.name}")]
+    shown = [Picture(picture, "round trip" if real else f"by {hand}", f"{side}: {end.name}")]
     path = found.find(bundle.names[end.point.index]) if found and real and end.point else None
     photograph = photos.thumbnail(path) if path else None
     if photograph is not None:
@@ -81,14 +85,14 @@ def end_card(
 
 
 def film_strip(bundle: Bundle, journey: Journey) -> str:
-    """HTML of the strip: true decodes along the path, each above the training picture nearest to it."""
-    autoencoder, _ = networks(bundle)
+    """HTML of the strip: pictures along the path, each above the training picture nearest to it."""
+    autoencoder = generation_of(bundle).autoencoder
     rows = journey.neighbours[STRIP]
     t = np.linspace(0, 1, len(rows))
     cards = []
     for i, near in enumerate(decoding.decode(autoencoder, bundle.real_codes[rows])):
         name = label_of(bundle, Point("real", int(rows[i])))
-        own = Picture(journey.pictures[STRIP][i], f"t = {t[i]:.3g}", f"decoded picture at t = {t[i]:.3g}")
+        own = Picture(journey.pictures[STRIP][i], f"t = {t[i]:.3g}", f"picture at t = {t[i]:.3g}")
         distance = journey.distances[STRIP][i]
         neighbour = Picture(near, f"{distance:.1f} {name}", f"round trip of {name}")
         cards.append(Card("", [own], [neighbour]))
@@ -169,28 +173,32 @@ with left:
     a = pick_end(bundle, "A", new)
 with right:
     b = pick_end(bundle, "B", new)
-codes, path_name = choose_path(bundle, a, b)
-journey = cached_travel(bundle_key(bundle.path), codes, bundle)
+route, path_name = choose_path(bundle, a, b)
+journey = cached_travel(bundle_key(bundle.path), route, bundle)
+generation = generation_of(bundle)
+hand = "the decoder" if route.z is None else generation.drawn_by
+decoded = generation.decoded if route.z is None and (a.z is not None or b.z is not None) else ""
 
 player(a, b, journey, background(bundle, new, current_theme()))
 st.caption(
-    "Real pictures are shown as round trips through the autoencoder. The path is drawn between its nearest "
-    "real codes, so it may jump where the map does; the map is an illustration."
+    f"Pictures are drawn by {hand}; real ones are shown as round trips through the autoencoder. {decoded} "
+    "On the map, the path lies between its nearest real codes, so it may jump where the map does; the map "
+    "is an illustration."
 )
 if found:
     cards = [
-        end_card(bundle, side, end, picture, found)
+        end_card(bundle, side, end, picture, hand, found)
         for side, end, picture in (("A", a, journey.pictures[0]), ("B", b, journey.pictures[-1]))
     ]
     st.html(gallery(cards))
 
 st.subheader("Film strip")
 st.caption(
-    "Nine decoded pictures. Below each: its nearest training picture and how far that is in code space."
+    "Nine pictures of the path. Below each: its nearest training picture and how far that is in code space."
 )
 st.html(film_strip(bundle, journey))
 words = f"bundle: {bundle.name}; A: {a.name}; B: {b.name}; {path_name}"
-downloads(bundle, journey, codes, words)
+downloads(bundle, journey, route.codes, words)
 
 st.subheader("Distance to the training set")
 st.caption(

@@ -1,4 +1,4 @@
-"""The Map page: real and generated codes on one fixed map; select points to see what they decode to."""
+"""The Map page: real and generated codes on one fixed map; select points to see their pictures."""
 
 import numpy as np
 import streamlit as st
@@ -10,10 +10,10 @@ from explorer.map_figure import COLOUR_BY, Layer, layers, map_figure, selected_p
 from explorer.neighbours import nearest_real, selection_table, stratified
 from explorer.palette import current_theme
 from explorer.photographs import Photographs, current_photographs
-from explorer.points import NewSamples, Point, codes_of, label_of
+from explorer.points import NewSamples, Point, label_of, pictures_of
 from explorer.quality import quality
 from explorer.sampling import draw_samples
-from explorer.session import current_bundle, networks
+from explorer.session import current_bundle, generation_of
 
 SHOWN = 48  # pictures of a selection
 NEIGHBOURS = 3
@@ -102,9 +102,9 @@ def generate_controls(bundle: Bundle) -> None:
         random_box, clear_box = st.columns(2)
         random_box.button("Random", on_click=random_seed, help="A random seed", width="stretch")
         if st.button("Generate", type="primary", width="stretch"):
-            _, generator = networks(bundle)
+            generation = generation_of(bundle)
             with st.spinner("Drawing samples and placing them on the map…"):
-                new = draw_samples(bundle, generator, int(count), int(seed))
+                new = draw_samples(bundle, generation, int(count), int(seed))
             st.session_state["new_samples"] = new
             st.session_state["selected"] = [Point("new", i) for i in range(int(count))]
             st.rerun()
@@ -116,19 +116,19 @@ def generate_controls(bundle: Bundle) -> None:
 def selection_cards(
     bundle: Bundle, shown: list[Point], new: NewSamples | None, found: Photographs | None
 ) -> list[Card]:
-    """Decoded pictures of points, with their nearest real images."""
-    autoencoder, _ = networks(bundle)
+    """Pictures of points, with their nearest real images."""
+    generation = generation_of(bundle)
     distances, rows = nearest_real(bundle, shown, new, NEIGHBOURS)
-    pictures = decode(autoencoder, codes_of(bundle, shown, new))
+    pictures = pictures_of(bundle, generation, shown, new)
     unique, where = np.unique(rows, return_inverse=True)
-    neighbours = decode(autoencoder, bundle.real_codes[unique])[where.reshape(rows.shape)]
+    neighbours = decode(generation.autoencoder, bundle.real_codes[unique])[where.reshape(rows.shape)]
     cards = []
     for i, point in enumerate(shown):
         label, note = label_of(bundle, point), ""
         if point.kind == "real":
             own, note = real_pictures(bundle, point.index, pictures[i], found)
         else:
-            own = [Picture(pictures[i], "generated", f"decoded picture of {label}")]
+            own = [Picture(pictures[i], "generated", f"picture of {label}")]
         near = []
         for row, distance, picture in zip(rows[i], distances[i], neighbours[i], strict=True):
             name = label_of(bundle, Point("real", int(row)))
@@ -162,7 +162,7 @@ def show_selection(bundle: Bundle, new: NewSamples | None, found: Photographs | 
         on_click="ignore",
         width="stretch",
     )
-    with st.spinner("Decoding…"):
+    with st.spinner("Drawing pictures…"):
         cards = selection_cards(bundle, shown, new, found)
     st.caption(
         "Small pictures: the nearest real images, as round trips, with their distance in code space "
@@ -176,7 +176,8 @@ bundle = current_bundle()
 found = current_photographs(bundle)
 m, n = len(bundle.generated_z), len(bundle.labels)
 held = f" Held out of training: {', '.join(bundle.held_out)}." if bundle.held_out else ""
-st.markdown(f"{n:,} real images and {m:,} generated ones, as the autoencoder's codes.{held}")
+note = generation_of(bundle).note
+st.markdown(f"{n:,} real images and {m:,} generated ones, as the autoencoder's codes.{held} {note}")
 chart, controls = st.columns([7, 2])
 with controls:
     colour = st.radio("Colour by", COLOUR_BY, horizontal=True, key="colour_by")

@@ -4,11 +4,10 @@ import io
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from explorer import decoding, latent
 from explorer.bundle import Bundle
-from explorer.networks import Autoencoder, Generator
+from explorer.generation import Generation
 from explorer.points import Point
 
 # Between two frames the player shows a blend of both. With 33 frames that blend is off the true decode by
@@ -33,6 +32,16 @@ class End(NamedTuple):
     point: Point | None = None
 
 
+class Route(NamedTuple):
+    """The codes along a path, float32 (n, code_dim), and its z, float32 (n, z_dim).
+
+    z: None for a path that does not go through z space; the decoder draws it, whatever the generator.
+    """
+
+    codes: np.ndarray
+    z: np.ndarray | None = None
+
+
 class Journey(NamedTuple):
     """What there is to see along a path of n codes.
 
@@ -47,28 +56,29 @@ class Journey(NamedTuple):
     distances: np.ndarray
 
 
-def code_path(a: End, b: End, spherical: bool) -> np.ndarray:
-    """Codes float32 (FRAMES, code_dim) from a to b, evenly spaced in code space; the ends are exact."""
-    return latent.path(a.code, b.code, FRAMES, spherical)
+def code_path(a: End, b: End, spherical: bool) -> Route:
+    """From a to b, evenly spaced in code space; the ends are exact."""
+    return Route(latent.path(a.code, b.code, FRAMES, spherical))
 
 
-def z_path(bundle: Bundle, generator: Generator, a: End, b: End, spherical: bool) -> np.ndarray:
-    """Codes float32 (FRAMES, code_dim) from a to b, evenly spaced in the GAN's z space."""
+def z_path(generation: Generation, a: End, b: End, spherical: bool) -> Route:
+    """From a to b, evenly spaced in the GAN's z space."""
     if a.z is None or b.z is None:
         raise ValueError("an end without z has no place in z space")
-    z = torch.from_numpy(latent.path(a.z, b.z, FRAMES, spherical))
-    with torch.inference_mode():
-        codes = bundle.codes_of_latents(generator(z).numpy())
-    codes[0], codes[-1] = a.code, b.code  # as stored; the generator gives them to float16's rounding
-    return codes
+    z = latent.path(a.z, b.z, FRAMES, spherical)
+    codes = generation.codes(z)
+    codes[0], codes[-1] = a.code, b.code  # as stored; the generator gives them to the storage's rounding
+    return Route(codes, z)
 
 
-def travel(bundle: Bundle, autoencoder: Autoencoder, codes: np.ndarray) -> Journey:
-    """Decode a path of codes float32 (n, code_dim), place it on the map, compare it with the training set."""
+def travel(bundle: Bundle, generation: Generation, route: Route) -> Journey:
+    """Draw a path, place it on the map, compare it with the training set."""
+    codes, z, model = *route, generation.autoencoder
+    pictures = decoding.decode(model, codes) if z is None else generation.pictures(z, codes)
     train = np.flatnonzero(bundle.splits == "train")
     distances, rows = latent.nearest(codes, bundle.real_codes[train])
     return Journey(
-        pictures=decoding.decode(autoencoder, codes),
+        pictures=pictures,
         positions=bundle.place(codes),
         neighbours=train[rows[:, 0]],
         distances=distances[:, 0],
