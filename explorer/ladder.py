@@ -95,14 +95,14 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
     """Representable, reachable on demand, produced: what was counted of one class and one kind of GAN."""
     at, found = at_level(report, name, alpha), evidence(report, name, generator, alpha)
     samples = at["samples"]
-    false = []
+    false: list[tuple[str, Role, Sequence[Count]]] = []
     if controls := {k: c for k, c in found.fpr.items() if c.n}:
         worst = worst_control(controls, level)
         false = [(f"false positives: {worst}", "control", [controls[worst]])]
-    rows: list[list[tuple]] = [
+    rows: list[list[tuple[str, Role, Sequence[Count]]]] = [
         [
             ("round trips", "class", _seeds(report, name, 0, generator, alpha)),
-            ("of what the GAN models", "control", counts([at[CUT]])),
+            ("cut to what the GAN models", "control", counts([at[CUT]])),
             ("photographs", "control", [found.originals]),
             *false,
         ]
@@ -131,6 +131,6 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
     rungs = []
     for i, ((title, question), row) in enumerate(zip(titles, rows, strict=True)):
         scale = [c.rate for n in seen if (c := pooled(_seeds(report, n, i, generator, alpha))).n]
-        marks = tuple(m for entry in row if (m := mark(*entry, level)) is not None)
+        marks = tuple(m for label, role, seeds in row if (m := mark(label, role, seeds, level)) is not None)
         rungs.append(Rung(title, question, marks, (min(scale), max(scale)) if scale else None))
     return rungs

@@ -13,7 +13,7 @@ from explorer.verdict import percent
 COLOURS = {"class": "#D55E00", "oracle": "#009E73"}
 SYMBOLS = {"class": "diamond", "oracle": "square", "control": "circle-open"}
 BAND = "#56B4E9"
-LANE, HEADING = 22, 52  # pixels
+LANE, HEADING = 22, 62  # pixels
 TICKS = (0.25, 0.5, 0.75, 1)
 ROOT_TICKS = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1)
 GRID = "rgba(128, 128, 128, 0.25)"
