@@ -357,6 +357,9 @@ def tiny_reachability(
             for judge in ("head", "network")
         },
         "alphas": list(produced), "samples": 10_000,
-        "seeds": {"untrained": [0], "latent": [0, 1, 2, 3, 4], "oracle": [0, 1, 2, 3, 4]},
+        "seeds": {
+            "untrained": [0], "interpolations": [0], "Gaussian": [0], "Gaussian mixture": [0],
+            "latent": [0, 1, 2, 3, 4], "oracle": [0, 1, 2, 3, 4],
+        },
         "classes": found,
     }  # fmt: skip

@@ -15,6 +15,7 @@ from explorer.comparison import (
 )
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
+from explorer.job_panel import show_job
 from explorer.photographs import Photographs, current_photographs
 from explorer.points import Point, label_of
 from explorer.rates import share
@@ -184,6 +185,7 @@ if bundle.reachability is None:
     st.info(HOW_TO.format(path=bundle.path), icon=":material/balance:")
 else:
     show_verdicts(bundle, bundle.reachability, photographs)
+show_job(bundle, photographs)
 st.header("Raw material")
 st.caption("Pictures, counts and distances of the bundle as it is; no conclusion is drawn from them here.")
 seen = [c for c in bundle.classes if c not in bundle.held_out]
