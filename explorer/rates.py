@@ -30,7 +30,7 @@ def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, floa
     return float(interval.low), float(interval.high)
 
 
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def clopper_pearson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Exact interval (Clopper & Pearson 1934) of a binomial share, as fractions; (0, 1) when n is 0.
 
     Never covers less than its level, which matters where hits are few; wider than Wilson's for it.

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from explorer import jobs
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 ROOT = Path(__file__).parent.parent
 BUNDLE = "digits-copy"
+JUDGED = "digits-judged"
 DAMAGED = "digits-damaged"
 PIXELS = "pixels"
 CHROMIUM = os.environ.get("CHROMIUM_PATH", "/usr/bin/chromium")
@@ -52,18 +55,20 @@ class App:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of two copies of pretrained/digits: a whole one, with a race, and one with a truncated file.
+    """Folder of copies of pretrained/digits: with a race, with verdicts, and with a truncated file.
 
     And of a bundle with an untrained pixel generator.
     """
-    from explorer.bundle import RACE, update_bundle, write_bundle
-    from tests.support import tiny_pixel_parts, tiny_race
+    from explorer.bundle import RACE, REACHABILITY, update_bundle, write_bundle
+    from tests.support import tiny_pixel_parts, tiny_race, tiny_reachability
 
     folder = tmp_path_factory.mktemp("bundles")
-    for name in (BUNDLE, DAMAGED):
+    for name in (BUNDLE, JUDGED, DAMAGED):
         shutil.copytree(ROOT / "pretrained" / "digits", folder / name)
     race = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (40, 200), (50, 180)])
     update_bundle(folder / BUNDLE, {RACE: race})
+    hits = {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)}
+    update_bundle(folder / JUDGED, {REACHABILITY: tiny_reachability("0123456789", "7", hits)})
     map_file = folder / DAMAGED / "map.safetensors"
     map_file.write_bytes(map_file.read_bytes()[:-100])
     write_bundle(folder / PIXELS, **tiny_pixel_parts())
@@ -95,12 +100,18 @@ def app(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App
     """The real app, started as a user starts it, with the folder of test bundles added."""
     url = f"http://127.0.0.1:{(port := _free_port())}"
     log = tmp_path_factory.mktemp("app") / "streamlit.log"
+    runs = tmp_path_factory.mktemp("runs")
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env={**os.environ, "DUAL_SPACE_BUNDLES": str(bundles), "STREAMLIT_SERVER_HEADLESS": "true"},
+            env={
+                **os.environ,
+                "DUAL_SPACE_BUNDLES": str(bundles),
+                "DUAL_SPACE_RUNS": str(runs),
+                "STREAMLIT_SERVER_HEADLESS": "true",
+            },
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -110,6 +121,9 @@ def app(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App
     finally:
         process.terminate()
         process.wait(30)
+        for record in runs.rglob(jobs.RECORD):  # of a test that failed
+            if (job := jobs.find(record.parent)) is not None:
+                jobs.cancel(job)
 
 
 @pytest.fixture(scope="session")

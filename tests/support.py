@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from explorer.bundle import SPLITS, Bundle, write_bundle
+from explorer.decoding import data_uri
 from explorer.generation import PixelGeneration
 from explorer.latent import Standardisation
 from explorer.networks import (
@@ -305,4 +306,82 @@ def tiny_race(latent: list[tuple[float, float]], pixel: list[tuple[float, float]
                 "contestants": {"latent": contestant(latent, 30.0), "pixel": contestant(pixel, 0.0)},
             }
         ],
+    }  # fmt: skip
+
+
+def tiny_reachability(
+    classes: Iterable[str], held_out: Iterable[str], produced: Mapping[float, Iterable[int]]
+) -> dict[str, Any]:
+    """A report of ``training.reachability`` with five seeds and an oracle, whose classes all fare alike.
+
+    produced: by alpha, the hits of each seed among 10,000 samples. With (8, 12, 9, 11, 7) there is nothing
+    beyond false positives, with (100, 130, 90, 110, 120) there is.
+    """
+    names, kept_out = list(classes), set(held_out)
+
+    def count(hits: int, n: int) -> dict[str, int]:
+        return {"hits": hits, "n": n}
+
+    def seeds(*hits: int) -> list[dict[str, int]]:
+        return [count(h, 10_000) for h in hits]
+
+    def at(hits: Iterable[int]) -> dict[str, Any]:
+        sources = ("untrained", "interpolations", "Gaussian", "Gaussian mixture", "latent", "oracle")
+        return {
+            "thresholds": [-1.5, -0.5], "negatives": 1_000, "photographs": count(282, 300),
+            "round trips": count(228, 300), "cut round trips": count(180, 300),
+            "false_positives": {"round trips": count(3, 3_000), "cut round trips": count(2, 3_000)},
+            "permuted labels": {source: count(0, 10_000) for source in sources},
+            "samples": {
+                "untrained": seeds(0), "interpolations": seeds(9), "Gaussian": seeds(5),
+                "Gaussian mixture": seeds(6), "latent": seeds(*hits),
+                "oracle": seeds(400, 380, 500, 450, 300),
+            },
+            "searches": {
+                "untrained": {"class": [count(1, 32)], "scrambled": [count(0, 32)]},
+                "latent": {"class": [count(6, 32)] * 5, "scrambled": [count(5, 32)] * 5},
+                "oracle": {"class": [count(20, 32)] * 5, "scrambled": [count(5, 32)] * 5},
+            },
+        }  # fmt: skip
+
+    sheet = data_uri(np.zeros((16, 16 * 8, 3), np.uint8))
+    searched = {source: {"class": 0.9, "scrambled": 0.95} for source in ("untrained", "latent", "oracle")}
+    found: dict[str, Any] = {}
+    for name in names:
+        found[name] = {
+            "held_out": name in kept_out,
+            "levels": {f"{alpha:g}": at(hits) for alpha, hits in produced.items()},
+            "distances": searched,
+        }
+        if name in kept_out:
+            found[name]["examples"] = {
+                "round trips": list(range(8)),
+                "samples": {
+                    source: {"sheet": sheet, "nearest": list(range(8)), "probability": [0.5] * 8}
+                    for source in ("latent", "oracle", "interpolations")
+                },
+                "searches": {
+                    source: {"sheet": sheet, "targets": list(range(8)), "relative": [0.8] * 8}
+                    for source in ("latent", "untrained")
+                },
+            }
+    one = count(9, 10)
+    return {
+        "format": 1, "command": "python -m training.reachability digits", "options": {"cheap": False},
+        "device": "test device", "codec": "blind", "features": "test features",
+        "split": {
+            "seed": 0, "parts": "lct",
+            "counts": {name: {"learn": 9, "calibration": 4, "test": 5} for name in names},
+        },
+        "gate": {"share": 0.95, "distance": 1.0, "passed": {"latent": [one] * 5}},
+        "judges": {
+            judge: dict.fromkeys(("photographs", "round trips", "cut round trips"), one)
+            for judge in ("head", "network")
+        },
+        "alphas": list(produced), "samples": 10_000,
+        "seeds": {
+            "untrained": [0], "interpolations": [0], "Gaussian": [0], "Gaussian mixture": [0],
+            "latent": [0, 1, 2, 3, 4], "oracle": [0, 1, 2, 3, 4],
+        },
+        "classes": found,
     }  # fmt: skip

@@ -1,19 +1,32 @@
-"""The Held-out page: numbers with n, counts that match the bundle, and no verdict."""
+"""The Held-out page: verdicts that follow from stored counts, numbers with n, and a job that measures."""
 
+import csv
 import hashlib
+import io
 import json
 import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from conftest import BUNDLE, ROOT
+from conftest import BUNDLE, JUDGED, ROOT, TIMEOUT_MS, App
+from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
-from explorer import session
-from explorer.bundle import open_bundle
+from explorer import job_panel, jobs, session
+from explorer.bundle import REACHABILITY, BundleError, open_bundle, update_bundle
 from explorer.comparison import breed_distances, comparable_breeds, judge_calls
+from explorer.counts_table import COLUMNS, counts_csv
+from explorer.reachability import judged as verdicts_of
+from explorer.report import html_report
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 @pytest.fixture
@@ -48,6 +61,7 @@ def judged(tmp_path: Path) -> Path:
 
 def opened(folder: Path, bundle: str, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(folder))
+    monkeypatch.setenv(job_panel.RUNS_VARIABLE, str(folder / "runs"))
     at = AppTest.from_file(str(ROOT / "explorer" / "pages" / "held_out.py"), default_timeout=120)
     at.query_params["bundle"] = bundle
     at.run()
@@ -56,12 +70,13 @@ def opened(folder: Path, bundle: str, monkeypatch: pytest.MonkeyPatch) -> AppTes
 
 
 def text(at: AppTest) -> str:
-    return " ".join(e.value for e in (*at.markdown, *at.caption, *at.info, *at.subheader))
+    return " ".join(e.value for e in (*at.markdown, *at.caption, *at.info, *at.error, *at.subheader))
 
 
 def test_every_number_comes_with_n_and_there_is_no_verdict(bundles, monkeypatch):
     at = opened(bundles, BUNDLE, monkeypatch)
     assert "No verdict yet" in text(at)
+    assert f"python -m training.reachability {bundles / BUNDLE}" in text(at)
     assert "judge does not know these classes" in text(at)
     codec, distances = (table.value for table in at.table)
     assert codec.loc["7 (held out)", "images, n"] == "179"
@@ -127,3 +142,157 @@ def test_a_bundle_without_held_out_classes_says_so(judged, monkeypatch):
     at = opened(judged.parent, "judged", monkeypatch)
     assert "no held-out class" in text(at)
     assert not at.table
+
+
+def test_the_verdict_follows_alpha_and_the_level(bundles, monkeypatch):
+    report = open_bundle(bundles / JUDGED).reachability
+    at = opened(bundles, JUDGED, monkeypatch)
+    assert "No verdict yet" not in text(at)
+    for alpha, level in ((0.01, 95.0), (0.05, 95.0), (0.05, 99.9)):
+        at.select_slider[0].set_value(alpha)
+        at.slider[0].set_value(level).run()
+        assert not at.exception
+        verdict = verdicts_of(report, "latent", alpha, level / 100)["7"]
+        assert f"**{verdict.sentence}**" in text(at)
+        assert f"{level:g} %" in verdict.sentence
+    kinds = {alpha: verdicts_of(report, "latent", alpha)["7"].kind.value for alpha in (0.01, 0.05)}
+    assert kinds == {0.01: "representable only", 0.05: "produced"}
+
+
+def test_a_card_shows_pictures_and_why_to_believe_it(bundles, monkeypatch):
+    at = opened(bundles, JUDGED, monkeypatch)
+    cards = "".join(e.proto.body for e in at.get("html")).count('class="dse-card"')
+    assert cards == 3 * 8 + 3 * 2 * 12
+    shown = text(at)
+    assert "Highest-scoring of 10,000 samples" in shown
+    assert "The linear judge names the right class" in shown
+    assert "set on 1,000 pictures of other seen classes" in shown
+    assert "| 0 (seen) |" in shown
+    sources = next(box for box in at.selectbox if box.label == "Samples of")
+    assert sources.options == ["latent", "oracle", "interpolations"]
+    sources.set_value("oracle").run()
+    assert not at.exception
+    next(b for b in at.button if b.label == "How this is measured").click().run()
+    assert "Is a held-out class within reach?" in text(at)
+
+
+def test_the_table_holds_every_count_once(bundles):
+    report = open_bundle(bundles / JUDGED).reachability
+    rows = list(csv.DictReader(io.StringIO(counts_csv(report))))
+    assert tuple(rows[0]) == COLUMNS
+    mine = [r for r in rows if (r["class"], r["rung"], r["alpha"]) == ("7", "produced", "0.05")]
+    assert [r["hits"] for r in mine if r["source"] == "latent"] == ["100", "130", "90", "110", "120"]
+    assert [r["seed"] for r in mine if r["source"] == "latent"] == ["0", "1", "2", "3", "4"]
+    assert mine[0]["held_out"] == "True"
+    assert float(mine[-1]["low"]) < float(mine[-1]["rate"]) < float(mine[-1]["high"])
+    assert mine[0]["method"] == "Clopper-Pearson, 95 %"
+    keys = [tuple(r[k] for k in ("class", "rung", "source", "targets", "seed", "alpha")) for r in rows]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_html_report_says_what_the_page_says(bundles):
+    bundle = open_bundle(bundles / JUDGED)
+    page = html_report(bundle.reachability, bundle, alpha=0.05, level=0.9)
+    assert verdicts_of(bundle.reachability, "latent", 0.05, 0.9)["7"].sentence in page
+    assert page.count("Plotly.newPlot(") >= 1
+    assert "<script src" not in page
+    assert page.count("data:image/webp") == 8 + 2 * 16 + 3 * 16
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda report: report["classes"]["7"]["levels"]["0.05"].pop("samples"),
+        lambda report: report["classes"]["7"]["levels"]["0.05"]["photographs"].update(hits=301),
+        lambda report: report.pop("judges"),
+    ],
+)
+def test_an_incomplete_report_is_refused(bundles, tmp_path, change: Callable[[dict], object]):
+    shutil.copytree(bundles / BUNDLE, tmp_path / "copy")
+    report = json.loads((bundles / JUDGED / REACHABILITY).read_text())
+    change(report)
+    with pytest.raises(BundleError, match=r"reachability\.json is incomplete"):
+        update_bundle(tmp_path / "copy", {REACHABILITY: report})
+
+
+def test_a_damaged_report_is_a_sentence_on_the_page(bundles, tmp_path, monkeypatch):
+    shutil.copytree(bundles / JUDGED, tmp_path / "hurt")
+    path = tmp_path / "hurt" / REACHABILITY
+    path.write_text(path.read_text()[:-100])
+    at = opened(tmp_path, "hurt", monkeypatch)
+    assert "reachability.json is damaged" in text(at)
+
+
+def button(at: AppTest, label: str):
+    return next(b for b in at.button if b.label == label)
+
+
+def test_a_job_is_started_with_the_cheap_rungs_of_this_bundle(bundles, monkeypatch):
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda *given: started.append(given))
+    at = opened(bundles, BUNDLE, monkeypatch)
+    at.number_input[0].set_value(500)
+    button(at, "Start").click().run()
+    ((folder, command, progress, cwd),) = started
+    assert command[1:5] == ("-m", "training.reachability", str((bundles / BUNDLE).resolve()), "--cheap")
+    assert command[command.index("--samples") + 1] == "500"
+    assert progress.parent == Path(command[-1])
+    assert folder in progress.parents
+    assert (bundles / "runs") in folder.parents
+    assert cwd == ROOT
+
+
+def test_a_report_that_was_measured_with_more_is_not_replaced_unasked(bundles, monkeypatch):
+    at = opened(bundles, JUDGED, monkeypatch)
+    assert button(at, "Start").disabled
+    at.checkbox[0].check().run()
+    assert not button(at, "Start").disabled
+
+
+def test_what_became_of_a_job_is_said(bundles, monkeypatch):
+    at = opened(bundles, BUNDLE, monkeypatch)
+    folder = job_panel.job_folder(open_bundle(bundles / BUNDLE))
+    code = "import sys; sys.exit('error: the disk is full; free some space')"
+    job = jobs.start(folder, [sys.executable, "-c", code], folder / "progress.json", ROOT)
+    while jobs.status(job).state == "running":
+        pass
+    at.run()
+    assert "The last measurement failed: the disk is full; free some space." in text(at)
+    (folder / jobs.RECORD).write_text(json.dumps({**vars(replace(job, cancelled=True))}))
+    at.run()
+    assert "The last measurement was cancelled" in text(at)
+    shutil.rmtree(folder)
+
+
+def test_photographs_are_asked_for_where_the_job_needs_them(judged):
+    bundle = open_bundle(judged)
+    bundle.manifest["data"]["source"] = "folder:/no/such/folder"
+    assert job_panel.source_of(bundle, None) is None
+    found = job_panel.Photographs(judged)
+    assert job_panel.source_of(bundle, found) == ["--source", f"folder:{judged.resolve()}"]
+
+
+@pytest.mark.browser
+def test_in_the_browser_the_verdict_follows_alpha_and_downloads(app: App, page: "Page"):
+    page.goto(app.link("held_out", JUDGED))
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
+    sentence = page.locator("[data-testid=stMarkdown] p strong", has_text="7:")
+    expect(sentence).to_contain_text("representable only", timeout=TIMEOUT_MS)
+    page.get_by_role("slider").first.press("Home")
+    expect(sentence).to_contain_text("produced, in", timeout=TIMEOUT_MS)
+    for label, start in (("Report (JSON)", '{"'), ("Counts (CSV)", "class,"), ("Report (HTML)", "<!doctype")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=label).click()
+        assert download.value.path().read_text(encoding="utf-8").startswith(start)
+
+
+@pytest.mark.browser
+def test_in_the_browser_a_job_survives_a_reload_and_is_cancelled(app: App, page: "Page"):
+    page.goto(app.link("held_out", BUNDLE))
+    page.get_by_text("Measure it on this machine").click()
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("Measuring, stage 1 of")).to_be_visible(timeout=TIMEOUT_MS)
+    page.reload()
+    expect(page.get_by_text("Measuring, stage")).to_be_visible(timeout=TIMEOUT_MS)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("was cancelled")).to_be_visible(timeout=TIMEOUT_MS)

@@ -9,6 +9,8 @@ held-out class got a verdict, 2 if one is inconclusive. What is measured, and wh
 """
 
 import hashlib
+import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,7 +25,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from explorer.bundle import REACHABILITY, BundleError, update_bundle
+from explorer.bundle import REACHABILITY, Bundle, BundleError, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.latent import Standardisation, nearest
 from explorer.networks import GanConfig, Generator
@@ -62,6 +64,7 @@ from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
 from training.pixel_gan import load_run as load_pixel_gan
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
 
+log = logging.getLogger(__name__)
 LATENT, PIXEL = "latent", "pixel"
 SHOWN = 8  # pictures of a kind in the report
 REAL = ("photographs", ROUND_TRIPS, CUT)
@@ -85,6 +88,9 @@ class ReachabilityOptions:
     """Training length of latent GANs and oracles, in codes; the bundle's own by default."""
     pixel_images: int = 400_000
     """Training length of pixel GANs, in crops."""
+    cheap: bool = False
+    """Ask the bundle's own generator alone and train no GAN: too few seeds, and no oracle, for a claim about
+    what is produced."""
     samples: int = 10_000
     """Samples drawn from each generator and control."""
     targets: int = 32
@@ -160,8 +166,8 @@ class Reachability:
             raise UserError(f"{o.bundle} holds out no class, so there is nothing to ask")
         if not isinstance(self.bundle.gan_config, GanConfig):
             raise UserError(
-                f"{o.bundle} holds a GAN on pixels; name the bundle of a latent GAN over the same data, and add "
-                "--generators latent pixel"
+                f"{o.bundle} holds a GAN on pixels; name the bundle of a latent GAN over the same data, and "
+                "add --generators latent pixel"
             )
         self.gan_config = self.bundle.gan_config
         if not any(self.bundle.judge["photo_top1"] != -1):
@@ -287,6 +293,12 @@ class Reachability:
             save_weights(out / "autoencoder.safetensors", self.model)
             write_json(out / "done.json", saved["done"])
         return out
+
+    def enter_own(self, seed: int) -> None:
+        """The bundle's own generator, as it is."""
+        generator = self.bundle.load_generator()
+        assert isinstance(generator, Generator)  # as its configuration said
+        self._enter_latent(LATENT, seed, generator, self.bundle.standardisation)
 
     def latent_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:
         """Options of a GAN like the bundle's own."""
@@ -588,6 +600,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         raise UserError(f"--generators are latent and pixel, not {', '.join(unknown) or 'none'}")
     if not all(0 < dose <= 1 for dose in options.doses):
         raise UserError("--doses are shares above 0, up to 1")
+    if options.cheap and options.generators != (LATENT,):
+        raise UserError("--cheap asks the bundle's own generator alone; leave out --generators")
     if not options.alphas or not all(0 < alpha < 1 for alpha in options.alphas):
         raise UserError("--alphas are rates between 0 and 1")
     seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
@@ -610,6 +624,11 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     tasks.append(("controls", run.enter_controls))
     for name in (UNTRAINED, *CONTROLS):
         add(name, 0, None, searched=name == UNTRAINED)
+    if options.cheap:
+        own = run.bundle.manifest["training"]["latent_gan"]["options"]["seed"]
+        tasks.append(("the bundle's own generator", lambda: run.enter_own(own)))
+        add(LATENT, own, None, searched=True)
+        seeds, run.doses = (), [1.0]
     for seed in seeds:
         for name in options.generators:
             train = run.train_latent if name == LATENT else run.train_pixel
@@ -628,14 +647,27 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         task()
     report = run.report()
     write_json(run.folder / REACHABILITY, report)
-    write_json(run.folder / "progress.json", {"done": len(tasks), "of": len(tasks), "doing": "done"})
     print(summary(report))
+    write_html(run.folder / "reachability.html", report, run.bundle)
     if options.write:
         try:
             update_bundle(options.bundle, {REACHABILITY: report})
         except BundleError as error:
             raise UserError(str(error)) from None
+    write_json(run.folder / "progress.json", {"done": len(tasks), "of": len(tasks), "doing": "done"})
     return report
+
+
+def write_html(path: Path, report: dict[str, Any], bundle: Bundle) -> None:
+    """Write the report for people; a warning where what draws its figures is not installed."""
+    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")  # it warns that no app is running
+    try:
+        from explorer.report import html_report
+    except ImportError as error:
+        log.warning("%s was not written: %s", path, error)
+        return
+    page = html_report(report, bundle)
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
 
 
 def main(options: ReachabilityOptions) -> None:

@@ -1,4 +1,4 @@
-"""The Held-out page: what decoder and generator make of breeds that training never saw. No verdict."""
+"""The Held-out page: verdicts on the breeds that training never saw, and the raw material."""
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,18 @@ from explorer.comparison import (
 )
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
+from explorer.job_panel import show_job
 from explorer.photographs import Photographs, current_photographs
 from explorer.points import Point, label_of, pictures_of
 from explorer.rates import share
 from explorer.session import current_bundle, generation_of
+from explorer.verdict_cards import show_verdicts
 
 SHOWN = 12  # pictures of each kind and breed
+HOW_TO = """No verdict yet: this page shows pictures and counts, not a conclusion. Hours to days make one:
+
+`python -m training.reachability {path}`
+"""
 
 
 def role(bundle: Bundle, breed: str) -> str:
@@ -176,7 +182,13 @@ st.markdown(
     f"Training never saw: **{', '.join(bundle.held_out)}**. What do the decoder and the generator make of "
     f"that? Seen breeds stand beside as a scale. {generation_of(bundle).note}"
 )
-st.info("No verdict yet: this page shows pictures and counts, not a conclusion.", icon=":material/balance:")
+if bundle.reachability is None:
+    st.info(HOW_TO.format(path=bundle.path), icon=":material/balance:")
+else:
+    show_verdicts(bundle, bundle.reachability, photographs)
+show_job(bundle, photographs)
+st.header("Raw material")
+st.caption("Pictures, counts and distances of the bundle as it is; no conclusion is drawn from them here.")
 seen = [c for c in bundle.classes if c not in bundle.held_out]
 chosen = st.multiselect(
     "Seen breeds for scale",

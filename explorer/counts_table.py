@@ -1,0 +1,49 @@
+"""Every count of a report as one long table."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from explorer.rates import Count, clopper_pearson
+from explorer.reachability import CUT, LEVEL, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS, Report, alphas, counts
+
+COLUMNS = (
+    "class", "held_out", "rung", "source", "targets", "seed", "alpha", "hits", "n", "rate",
+    "low", "high", "method",
+)  # fmt: skip
+METHOD = "Clopper-Pearson, {:g} %"
+
+
+def counts_csv(report: Report, level: float = LEVEL) -> str:
+    """CSV with a row for each class, false-alarm rate, source of pictures and seed."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    method = METHOD.format(100 * level)
+    for name, found in report["classes"].items():
+        for alpha in alphas(report):
+            for rung, source, targets, seed, count in _rows(report, name, alpha):
+                low, high = clopper_pearson(count.hits, count.n, level)
+                writer.writerow(
+                    [name, found["held_out"], rung, source, targets, seed, f"{alpha:g}", count.hits, count.n,
+                     f"{count.rate:.6g}", f"{low:.6g}", f"{high:.6g}", method]
+                )  # fmt: skip
+    return text.getvalue()
+
+
+def _rows(report: Report, name: str, alpha: float) -> Iterator[tuple[str, str, str, int | str, Count]]:
+    """Rung, source, targets, seed and count."""
+    at = report["classes"][name]["levels"][f"{alpha:g}"]
+    kinds = (PHOTOGRAPHS, ROUND_TRIPS, CUT)
+    for kind, count in zip(kinds, counts(at[kind] for kind in kinds), strict=True):
+        yield "representable", kind, "", "", count
+    for source, runs in at["searches"].items():
+        for targets, entries in runs.items():
+            for seed, count in zip(report["seeds"][source], counts(entries), strict=True):
+                yield "reachable on demand", source, targets, seed, count
+    for source, entries in at["samples"].items():
+        for seed, count in zip(report["seeds"][source], counts(entries), strict=True):
+            yield "produced", source, "", seed, count
+    for group, prefix in ((at["false_positives"], ""), (at[PERMUTED], f"{PERMUTED}: ")):
+        for source, count in zip(group, counts(group.values()), strict=True):
+            yield "false positives", prefix + source, "", "", count

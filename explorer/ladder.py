@@ -1,0 +1,136 @@
+"""The three rungs of a class as rates to compare: its own, its controls', and those of the seen classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from explorer.rates import Count, clopper_pearson
+from explorer.reachability import (
+    ATTRIBUTION,
+    CLASS,
+    CUT,
+    LATENT,
+    LEVEL,
+    ORACLE,
+    PHOTOGRAPHS,
+    ROUND_TRIPS,
+    SCRAMBLED,
+    UNTRAINED,
+    Report,
+    at_level,
+    counts,
+    evidence,
+    pooled,
+)
+from explorer.replication import effective_count
+from explorer.verdict import percent, worst_control
+
+Role = Literal["class", "oracle", "control"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One rate of a rung: hits of ``seeds`` with the interval over them."""
+
+    label: str
+    role: Role
+    seeds: tuple[Count, ...]
+    low: float
+    high: float
+
+    @property
+    def rate(self) -> float:
+        """All hits over all n."""
+        return pooled(self.seeds).rate
+
+    @property
+    def size(self) -> str:
+        """How much was counted, for people: ``n = 5 x 10,000``."""
+        sizes = {c.n for c in self.seeds}
+        if len(self.seeds) > 1 and len(sizes) == 1:
+            return f"n = {len(self.seeds)} x {sizes.pop():,}"
+        return f"n = {pooled(self.seeds).n:,}"
+
+    @property
+    def text(self) -> str:
+        """The rate with its interval, for people: ``1.2 % (0.6 to 2.3)``."""
+        low, high = percent(self.low, "down").removesuffix(" %"), percent(self.high, "up")
+        return f"{percent(self.rate)} ({low} to {high.removesuffix(' %')})"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A question about a class. band: lowest and highest rate of the seen classes; None without any."""
+
+    name: str
+    question: str
+    marks: tuple[Mark, ...]
+    band: tuple[float, float] | None
+
+
+def mark(label: str, role: Role, seeds: Sequence[Count], level: float = LEVEL) -> Mark | None:
+    """A rate with its exact interval, widened by what seeds differ; None where nothing was counted."""
+    seeds = tuple(c for c in seeds if c.n)
+    if not seeds:
+        return None
+    low, high = clopper_pearson(*effective_count(seeds, (1 - level) / 2), level)
+    return Mark(label, role, seeds, low, high)
+
+
+def _seeds(report: Report, name: str, rung: int, generator: str, alpha: float) -> list[Count]:
+    """The counts of a rung that are the class's own. Searches are pooled, as a verdict pools them."""
+    level = at_level(report, name, alpha)
+    if rung == 0:
+        return counts([level[ROUND_TRIPS if generator == LATENT else PHOTOGRAPHS]])
+    if rung == 1:
+        return _searched(level, generator, CLASS)
+    return counts(level["samples"].get(generator, []))
+
+
+def _searched(level: Mapping[str, Any], source: str, kind: str) -> list[Count]:
+    return [pooled(counts(level["searches"].get(source, {}).get(kind, [])))]
+
+
+def ladder(report: Report, name: str, generator: str, alpha: float, level: float = LEVEL) -> list[Rung]:
+    """Representable, reachable on demand, produced: what was counted of one class and one kind of GAN."""
+    at, found = at_level(report, name, alpha), evidence(report, name, generator, alpha)
+    samples = at["samples"]
+    false: list[tuple[str, Role, Sequence[Count]]] = []
+    if controls := {k: c for k, c in found.fpr.items() if c.n}:
+        worst = worst_control(controls, level)
+        false = [(f"false positives: {worst}", "control", [controls[worst]])]
+    rows: list[list[tuple[str, Role, Sequence[Count]]]] = [
+        [
+            ("round trips", "class", _seeds(report, name, 0, generator, alpha)),
+            ("cut to what the GAN models", "control", counts([at[CUT]])),
+            ("photographs", "control", [found.originals]),
+            *false,
+        ]
+        if generator == LATENT
+        else [("photographs", "class", [found.originals]), *false],
+        [
+            ("search for its images", "class", _seeds(report, name, 1, generator, alpha)),
+            ("in the oracle", "oracle", _searched(at, ORACLE, CLASS)),
+            ("scrambled images", "control", _searched(at, generator, SCRAMBLED)),
+            ("in an untrained generator", "control", _searched(at, UNTRAINED, CLASS)),
+        ],
+        [
+            ("samples", "class", _seeds(report, name, 2, generator, alpha)),
+            *((source, "oracle", counts(samples[source])) for source in samples if source.startswith(ORACLE)),
+            *((source, "control", counts(samples.get(source, []))) for source in ATTRIBUTION),
+            ("untrained generator", "control", counts(samples.get(UNTRAINED, []))),
+            *false,
+        ],
+    ]
+    seen = [c for c, f in report["classes"].items() if not f["held_out"]]
+    titles = (
+        ("Representable", "how many of its test images do the judges recognise?"),
+        ("Reachable on demand", "how many of its images does a search find?"),
+        ("Produced", "how many samples do the judges take for it?"),
+    )
+    rungs = []
+    for i, ((title, question), row) in enumerate(zip(titles, rows, strict=True)):
+        scale = [c.rate for n in seen if (c := pooled(_seeds(report, n, i, generator, alpha))).n]
+        marks = tuple(m for label, role, seeds in row if (m := mark(label, role, seeds, level)) is not None)
+        rungs.append(Rung(title, question, marks, (min(scale), max(scale)) if scale else None))
+    return rungs

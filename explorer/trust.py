@@ -1,0 +1,45 @@
+"""Why a verdict may be believed, or not: hits, thresholds, the judges' errors and the gate, in words."""
+
+from math import exp
+
+from explorer.rates import share
+from explorer.reachability import Report, at_level, counts, evidence, pooled
+from explorer.verdict import Kind, Verdict, percent
+
+JUDGES = {"head": "linear judge", "network": "network judge"}
+
+
+def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Verdict) -> dict[str, str]:
+    """What the verdict on one class rests on, by heading."""
+    at, found = at_level(report, name, alpha), evidence(report, name, generator, alpha)
+    limits, gate = at["thresholds"], report["gate"]
+    split = report["split"]["counts"][name]
+    if None in limits:
+        hit = f"nothing: {at['negatives']:,} calibration pictures are too few to promise {percent(alpha)}"
+    else:
+        both = " and ".join(percent(exp(limit)) for limit in limits)
+        hit = (
+            f"the judges give the class more than {both}, and the picture is as near to real round trips as "
+            f"{percent(gate['share'])} of them are. These thresholds promise a false-alarm rate of "
+            f"{percent(alpha)}, set on {at['negatives']:,} pictures of other seen classes"
+        )
+    rows = {
+        "What counts as a hit": hit,
+        "True positives": f"{share(found.tpr.hits, found.tpr.n)} of {found.tpr.n:,} test images of the "
+        "class, as the GAN could at best show them",
+    }
+    for control, count in found.fpr.items():
+        rows[f"False positives: {control}"] = f"{share(count.hits, count.n)} of {count.n:,}"
+    for judge, asked in report["judges"].items():
+        rights = zip(asked, counts(asked.values()), strict=True)
+        rows[f"The {JUDGES.get(judge, judge)} names the right class"] = ", ".join(
+            f"{kind} {share(c.hits, c.n)}" for kind, c in rights
+        )
+    passed = {source: pooled(counts(entries)) for source, entries in gate["passed"].items()}
+    rows["The gate lets through"] = ", ".join(f"{s} {percent(c.rate)}" for s, c in passed.items())
+    rows["Images of the class"] = ", ".join(f"{n:,} {part}" for part, n in split.items())
+    rows["Features of the linear judge and of the gate"] = report["features"]
+    rows["Measured"] = f"on {report['device']} by `{report['command']}`"
+    if verdict.limits and verdict.kind != Kind.INCONCLUSIVE:  # which says them in its sentence
+        rows["What the verdict rests on"] = "; ".join(verdict.limits)
+    return rows

@@ -1,0 +1,137 @@
+"""The verdict on each held-out class as a card: sentence, ladder, pictures, reasons; and downloads."""
+
+import json
+
+import streamlit as st
+
+from explorer.bundle import Bundle
+from explorer.counts_table import counts_csv
+from explorer.examples import best_finds, best_round_trips, best_samples
+from explorer.gallery import gallery
+from explorer.ladder import ladder
+from explorer.ladder_figure import ladder_figure
+from explorer.palette import TEXT, current_theme
+from explorer.photographs import Photographs
+from explorer.reachability import (
+    Report,
+    default_alpha,
+    evidence,
+    generators,
+    held_out,
+    rates_table,
+)
+from explorer.reachability import alphas as alphas_of
+from explorer.report import html_report
+from explorer.session import PRETRAINED
+from explorer.trust import reasons
+from explorer.verdict import Verdict, percent, verdicts
+
+DOCS = PRETRAINED.parent / "docs" / "reachability.md"
+SIDE = 72  # CSS pixels of a picture
+
+
+@st.dialog("How this is measured", width="large")
+def show_docs() -> None:
+    """docs/reachability.md."""
+    st.markdown(DOCS.read_text(encoding="utf-8"))
+
+
+def choose(report: Report) -> tuple[str, float, float]:
+    """Kind of GAN, false-alarm rate and confidence level, as the user wants them."""
+    kinds, rates = generators(report), alphas_of(report)
+    left, middle, right = st.columns([1, 2, 2])
+    generator = left.selectbox("Kind of GAN", kinds, disabled=len(kinds) == 1)
+    alpha = middle.select_slider(
+        "False-alarm rate (alpha)", rates, default_alpha(report), format_func=percent,
+        help="The rate at which the judges may take a picture of another class for this one. Lower: fewer "
+        "false alarms, and more of the class's own pictures missed.",
+    )  # fmt: skip
+    level = right.slider("Confidence level", 80.0, 99.9, 95.0, 0.1, format="%.1f %%")
+    return generator, alpha, level / 100
+
+
+def show_pictures(
+    bundle: Bundle, report: Report, name: str, generator: str, photographs: Photographs | None
+) -> None:
+    """The pictures behind the numbers."""
+    model, examples = generation_of(bundle).autoencoder, report["classes"][name]["examples"]
+    st.markdown("**Best round trips**: the test images that the judges recognise best through the codec.")
+    st.html(gallery(best_round_trips(bundle, model, examples, photographs), SIDE))
+    for kind, cards, label, words in (
+        (
+            "searches", best_finds, "Search in the range of",
+            "**Nearest finds**: what the search found, beside the round trip of its target; above, how far "
+            "from it, where 1 is as far as the target's nearest training image.",
+        ),
+        (
+            "samples", best_samples, "Samples of",
+            f"**Highest-scoring of {report['samples']:,} samples**, picked by the judges, beside the round "
+            "trip of the nearest image of the class; above, the lower of both judges' probabilities, 0 % "
+            "where the gate stops it.",
+        ),
+    ):  # fmt: skip
+        if not (sources := list(examples[kind])):
+            continue
+        left, right = st.columns([4, 1])
+        left.markdown(words)
+        index = sources.index(generator) if generator in sources else 0
+        source = right.selectbox(label, sources, index, key=f"{kind} {name} {generator}")
+        st.html(gallery(cards(bundle, model, examples, source), SIDE))
+
+
+def show_card(
+    bundle: Bundle,
+    report: Report,
+    name: str,
+    chosen: tuple[str, float, float],
+    verdict: Verdict,
+    photographs: Photographs | None,
+) -> None:
+    """One class: the sentence, the ladder, the pictures, and why to believe it."""
+    generator, alpha, level = chosen
+    with st.container(border=True):
+        st.subheader(name)
+        st.badge(verdict.kind.value, icon=":material/balance:", color="gray")
+        st.markdown(f"**{verdict.sentence}**")
+        figure = ladder_figure(ladder(report, name, generator, alpha, level), TEXT[current_theme()])
+        st.plotly_chart(figure, config={"displayModeBar": False}, key=f"ladder {name}")
+        st.caption(
+            "Shares of pictures that are hits, with exact intervals over seeds; the coloured band spans the "
+            "seen classes. The last axis grows with the square root. The sentence allows for what the judges "
+            "miss and for their false alarms; the marks are as counted."
+        )
+        show_pictures(bundle, report, name, generator, photographs)
+        with st.expander("Why should I believe this?", icon=":material/help:"):
+            why = reasons(report, name, generator, alpha, verdict)
+            st.markdown("| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in why.items()))
+            if DOCS.is_file() and st.button("How this is measured", key=f"docs {name}"):
+                show_docs()
+
+
+def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float) -> None:
+    """The report as JSON, CSV and HTML, each made when it is asked for."""
+    files = (
+        ("Report (JSON)", "json", "application/json", lambda: json.dumps(report)),
+        ("Counts (CSV)", "csv", "text/csv", lambda: counts_csv(report, level)),
+        ("Report (HTML)", "html", "text/html", lambda: html_report(report, bundle, alpha, level)),
+    )
+    with st.container(horizontal=True):
+        for label, ending, mime, data in files:
+            st.download_button(
+                label, data=data, file_name=f"{bundle.name}-reachability.{ending}", mime=mime,
+                on_click="ignore", icon=":material/download:",
+            )  # fmt: skip
+
+
+def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | None) -> None:
+    """A card for each held-out class, the seen classes as a scale, downloads."""
+    chosen = choose(report)
+    generator, alpha, level = chosen
+    names = held_out(report)
+    found = verdicts([evidence(report, name, generator, alpha) for name in names], level)
+    for name, verdict in zip(names, found, strict=True):
+        show_card(bundle, report, name, chosen, verdict, photographs)
+    with st.expander("The scale: all classes", icon=":material/table:"):
+        st.markdown(rates_table(report, generator, alpha))
+        st.caption("Shares of hits, all seeds together, with 95 % Wilson intervals.")
+    show_downloads(bundle, report, alpha, level)

@@ -1,0 +1,120 @@
+"""Jobs in the background: found again by another process, cancelled, and a sentence when they fail."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT
+
+from explorer import jobs
+
+WORK = """
+import json, sys, time
+for done, doing in enumerate(["first", "second", "done"]):
+    with open(sys.argv[1] + ".tmp", "w") as file:
+        json.dump({"done": done, "of": 2, "doing": doing}, file)
+    import os; os.replace(sys.argv[1] + ".tmp", sys.argv[1])
+    print(doing, flush=True)
+    if doing == sys.argv[2]:
+        try:
+            time.sleep(300)
+        except KeyboardInterrupt:
+            sys.exit("saved")
+    if doing == sys.argv[3]:
+        sys.exit("error: the disk is full; free some space")
+"""
+
+
+def started(folder: Path, wait: str = "", fail: str = "") -> jobs.Job:
+    """A job that waits, or fails, at a stage."""
+    progress = folder / "out" / "progress.json"
+    progress.parent.mkdir(parents=True, exist_ok=True)
+    return jobs.start(folder, [sys.executable, "-c", WORK, str(progress), wait, fail], progress, ROOT)
+
+
+def until(job: jobs.Job, done: int | None = None) -> jobs.Status:
+    """The job's status when it has ended, or has done so many stages."""
+    for _ in range(600):
+        found = jobs.status(job)
+        if found.state != "running" or (done is not None and found.of and found.done >= done):
+            return found
+        time.sleep(0.1)
+    raise TimeoutError(found)
+
+
+def test_a_job_runs_to_its_end(tmp_path):
+    assert jobs.find(tmp_path / "job") is None
+    job = started(tmp_path / "job")
+    found = until(job)
+    assert found == jobs.Status("finished", 2, 2, "done", "done")
+    assert jobs.find(tmp_path / "job") == job
+
+
+def test_another_process_finds_a_running_job_and_it_is_not_started_twice(tmp_path):
+    job = started(tmp_path / "job", wait="second")
+    assert until(job, done=1).state == "running"
+    code = (
+        "import sys; from pathlib import Path; from explorer import jobs;"
+        "job = jobs.find(Path(sys.argv[1])); print(jobs.status(job).state, jobs.status(job).doing)"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "job")], cwd=ROOT, capture_output=True, text=True
+    )
+    assert other.stdout == "running second\n", other.stderr
+    with pytest.raises(jobs.JobError, match="already"):
+        started(tmp_path / "job")
+    jobs.cancel(job)
+
+
+def test_a_cancelled_job_can_save_what_it_has_and_start_again(tmp_path):
+    job = started(tmp_path / "job", wait="second")
+    until(job, done=1)
+    jobs.cancel(job)
+    cancelled = jobs.find(tmp_path / "job")
+    assert cancelled is not None
+    found = jobs.status(cancelled)
+    assert (found.state, found.last_line) == ("cancelled", "saved")
+    assert until(started(tmp_path / "job")).state == "finished"
+
+
+def test_a_job_that_does_not_listen_is_ended(tmp_path):
+    deaf = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print('deaf', flush=True); "
+    job = jobs.start(
+        tmp_path, [sys.executable, "-c", deaf + "time.sleep(300)"], tmp_path / "progress.json", ROOT
+    )
+    while jobs.status(job).last_line != "deaf":
+        time.sleep(0.1)
+    jobs.cancel(job, patience=0.5)
+    assert jobs.status(replace(job, cancelled=True)).state == "cancelled"
+
+
+def test_a_failed_job_leaves_its_sentence(tmp_path):
+    found = until(started(tmp_path / "job", fail="second"))
+    assert (found.state, found.last_line) == ("failed", "the disk is full; free some space")
+
+
+def test_a_progress_bar_is_one_line(tmp_path):
+    (tmp_path / "job.log").write_text("judge:  1%|  | 1/100\x1b[A\rjudge: 43%|# | 43/100\r\n\n")
+    job = jobs.Job(str(tmp_path), ("x",), str(tmp_path / "none"), 1, 0.0, 0.0)
+    found = jobs.status(job)
+    assert (found.state, found.doing, found.last_line) == ("failed", "starting", "judge: 43%|# | 43/100")
+
+
+def test_another_process_of_the_same_number_is_not_the_job(tmp_path):
+    me = psutil.Process()
+    job = jobs.Job(str(tmp_path), ("x",), str(tmp_path / "none"), me.pid, me.create_time() - 100, 0.0)
+    assert jobs.status(job).state == "failed"
+    assert jobs.status(replace(job, created=me.create_time())).state == "running"
+
+
+def test_a_damaged_record_is_no_job_and_a_missing_program_a_sentence(tmp_path):
+    for text in ("", "{}", json.dumps({"command": ["x"], "nonsense": 1})):
+        (tmp_path / "job.json").write_text(text)
+        assert jobs.find(tmp_path) is None
+    with pytest.raises(jobs.JobError, match="could not be started"):
+        jobs.start(tmp_path, ["/no/such/program"], tmp_path / "progress.json", ROOT)
