@@ -22,7 +22,7 @@ from explorer.reachability import (
 )
 from explorer.reachability import alphas as alphas_of
 from explorer.report import html_report
-from explorer.session import PRETRAINED
+from explorer.session import PRETRAINED, generation_of
 from explorer.trust import reasons
 from explorer.verdict import Verdict, percent, verdicts
 
