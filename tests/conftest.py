@@ -5,7 +5,6 @@ A browser test that meets a console error, or a request that leaves the machine,
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -75,12 +74,6 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
@@ -98,7 +91,9 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -
 @pytest.fixture(scope="session")
 def app(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     """The real app, started as a user starts it, with the folder of test bundles added."""
-    url = f"http://127.0.0.1:{(port := _free_port())}"
+    from tests.support import free_port
+
+    url = f"http://127.0.0.1:{(port := free_port())}"
     log = tmp_path_factory.mktemp("app") / "streamlit.log"
     runs = tmp_path_factory.mktemp("runs")
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import runpy
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -152,7 +153,49 @@ def run_script(
         return Finished(process.exitcode, *(path.read_text() for path in outputs))
 
 
-def _script(module: str, words: list[str], outputs: list[Path], stop: tuple[int, int] | None) -> None:
+def run_together(
+    module: str, *options: Mapping[str, Any], stop: tuple[int, int] | None = None
+) -> list[Finished]:
+    """Run ``python -m module`` in processes that train together, with the environment that torchrun gives.
+
+    options: those of each process. stop: a signal and the step before which the last process gets it.
+    """
+    ranks = range(len(options))
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(options))}
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [[Path(folder) / f"{name}-{rank}" for name in ("stdout", "stderr")] for rank in ranks]
+        processes = []
+        for rank, (given, paths) in enumerate(zip(options, outputs, strict=True)):
+            environment = {**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            stops = stop if rank == ranks[-1] else None
+            words = (module, arguments(given), paths, stops, environment)
+            processes.append(_processes.Process(target=_script, args=words))
+            processes[-1].start()
+        for process in processes:
+            process.join(120)
+            process.kill()  # does nothing, unless it hangs
+            process.join()
+        return [
+            Finished(process.exitcode or 0, *(path.read_text() for path in paths))
+            for process, paths in zip(processes, outputs, strict=True)
+        ]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def _script(
+    module: str,
+    words: list[str],
+    outputs: list[Path],
+    stop: tuple[int, int] | None,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    os.environ.update(environment or {})
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""

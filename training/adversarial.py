@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from explorer.networks import parameter_count
-from training import losses
+from training import losses, parallel
 from training.cli import UserError
 from training.device import autocast
 from training.loop import (
@@ -171,14 +171,14 @@ class AdversarialPair:
             return self.discriminator(seen).float()
 
     def step(self, index: int, real: Tensor) -> dict[str, Tensor]:
-        """One step of both networks on a batch of real images; returns what to log."""
+        """One step of both networks on this process's share of the real images; returns what to log."""
         o = self.options
         rate = o.lr * decayed(index, o.steps, o.decay)
         for optimiser in self.optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate
         real = self.look(real)
-        z = torch.randn(len(real), o.z_dim, device=self.device)
+        z = parallel.share(torch.randn(len(real) * parallel.world(), o.z_dim, device=self.device))
         with autocast(self.device, o.precision):
             made = self.generator(z).float()
         fake = self.look(made)
@@ -187,6 +187,7 @@ class AdversarialPair:
         )
         self.optimisers["d"].zero_grad(set_to_none=True)
         loss_d.backward()
+        parallel.average_gradients(self.discriminator)
         self.optimisers["d"].step()
 
         # The same fakes serve the generator: one forward pass less, and the discriminator is newer.
@@ -198,6 +199,7 @@ class AdversarialPair:
         loss_g = losses.generator_loss(scores_real, scores_fake, o.loss)
         self.optimisers["g"].zero_grad(set_to_none=True)
         loss_g.backward()
+        parallel.average_gradients(self.generator)
         self.optimisers["g"].step()
         self.discriminator.requires_grad_(True)
         self.average.update_parameters(self.generator)

@@ -22,7 +22,7 @@ from explorer.networks import (
     to_uint8,
     to_unit_range,
 )
-from training import losses, metrics
+from training import losses, metrics, parallel
 from training.cli import UserError, print_dry_run
 from training.data.dataset import (
     DataOptions,
@@ -148,15 +148,17 @@ class AutoencoderTraining:
         for group in self.optimiser.param_groups:
             group["lr"] = o.lr * cosine_rate(index, o.steps)
         chosen = torch.from_numpy(batch_indices(o.seed, index, o.batch, len(self.images)))
-        target = to_unit_range(augment(self.images[chosen.to(device)], o.image_size, o.mirror))
+        crops = parallel.share(augment(self.images[chosen.to(device)], o.image_size, o.mirror))
+        target = to_unit_range(crops)
         with autocast(device, o.precision):
             codes = self.model.encoder(target).float()
-            noisy = codes + o.code_noise * torch.randn_like(codes)
+            noisy = codes + o.code_noise * parallel.randn_like(codes)
             output = self.model.decoder(noisy)
         fit = losses.reconstruction(output.float(), target, l2=o.l2, l1=o.l1, ssim=o.ssim)
         penalty = codes.square().mean()
         self.optimiser.zero_grad(set_to_none=True)
         (fit + o.code_penalty * penalty).backward()
+        parallel.average_gradients(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.ema.update_parameters(self.model)

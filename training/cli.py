@@ -69,7 +69,10 @@ def run_script(options: type[Options], stage: str, main: Callable[[Options], obj
     ``--preset`` decides the defaults. ``UserError`` is printed as its one sentence and exits with
     status 1; Ctrl-C exits with 130.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    from training import parallel  # it needs what stands here
+
+    level = logging.INFO if parallel.is_first() else logging.ERROR
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     try:
         default = None
         if "preset" in {f.name for f in dataclasses.fields(options)}:  # type: ignore[arg-type]
@@ -79,7 +82,8 @@ def run_script(options: type[Options], stage: str, main: Callable[[Options], obj
         given: Any = {} if default is None else {"default": default}
         parsed = tyro.cli(options, description=description, **given)
         check_options(parsed)
-        main(parsed)
+        with parallel.joined(stage, parsed):
+            main(parsed)
     except UserError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

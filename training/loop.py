@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
+from training import parallel
 from training.cli import UserError, command_line, options_json
 from training.device import device_name
 
@@ -100,8 +101,11 @@ def package_versions() -> dict[str, str]:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write to a temporary file beside ``path``, flush it to disk, then rename over it.
 
+    Of several processes that train together, only the first writes.
     Raises UserError when the disk is full; what stood at ``path`` before is then untouched.
     """
+    if not parallel.is_first():
+        return
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
@@ -177,6 +181,7 @@ def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k not in FREE_OPTIONS}
 
 
+@parallel.first_alone()
 def open_run(options: RunOptions, device: torch.device) -> None:
     """Create the run's folder and its options.json, or check that it was made with the same options.
 
@@ -206,6 +211,7 @@ def open_run(options: RunOptions, device: torch.device) -> None:
             "command": command_line(),
             "versions": package_versions(),
             "device": device_name(device),
+            "processes": parallel.world(),
         },
     )
 
@@ -327,6 +333,8 @@ def training_slices(
         done, seconds = saved["step"], saved["seconds"]
         if "counts" in saved:
             sums, counts = saved["sums"], saved["counts"]
+    if not parallel.all_equal(done):
+        raise UserError(f"not every process sees the same {path}; let --out be a folder that all nodes share")
     if done >= steps:
         yield seconds
         return
@@ -337,7 +345,7 @@ def training_slices(
         # One wait for the device. Added one by one in float64, so that no pause shows in the sums.
         for name, values in pending.items():
             counts[name] = counts.get(name, 0) + len(values)
-            for value in torch.stack(values).tolist():
+            for value in parallel.mean(torch.stack(values)).tolist():
                 sums[name] = sums.get(name, 0.0) + value
         pending.clear()
 
@@ -356,10 +364,10 @@ def training_slices(
         }  # fmt: skip
         write_atomically(path, lambda temporary: torch.save(saved, temporary))
 
-    metrics = MetricsLog(options.out, done)
+    metrics = MetricsLog(options.out, done) if parallel.is_first() else None
     progress = tqdm(
         desc=description, total=steps * batch, initial=done * batch, unit="img", unit_scale=True,
-        mininterval=1, smoothing=0.05, disable=not progress_bar,
+        mininterval=1, smoothing=0.05, disable=not (progress_bar and metrics),
     )  # fmt: skip
     try:
         while done < steps:
@@ -372,7 +380,9 @@ def training_slices(
                     done += 1
                     for name, loss in losses.items():
                         pending.setdefault(name, []).append(loss.detach())
-                    pause = bool(stop) or done % options.checkpoint_every == 0 or done == steps
+                    # All processes stop after the same step, or the others would wait for one for ever.
+                    stopping = parallel.any_process(bool(stop))
+                    pause = stopping or done % options.checkpoint_every == 0 or done == steps
                     slice_is_over = seconds + time.perf_counter() - start >= slice_ends
                     if pause or slice_is_over or done % options.log_every == 0:
                         collect()  # the clock stops when the device is done, not when it was asked
@@ -383,16 +393,19 @@ def training_slices(
                         sums.clear()
                         counts.clear()
                         _check_finite(options.out, done, means)
-                        metrics.write(done, done * batch, {**means, "seconds": seconds})
+                        if metrics:
+                            metrics.write(done, done * batch, {**means, "seconds": seconds})
                         progress.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
                     if evaluate is not None and evaluate_at(done):
                         checked_state()
-                        seed_step(options.seed, done)
-                        metrics.write(done, done * batch, evaluate(done))
-                    if pause or stop:  # it may have been asked to stop while it evaluated
+                        if metrics:
+                            seed_step(options.seed, done)
+                            metrics.write(done, done * batch, evaluate(done))
+                        stopping = parallel.any_process(bool(stop))  # asked while it evaluated
+                    if pause or stopping:
                         collect()
                         save()
-                    if stop and done < steps:
+                    if stopping and done < steps:
                         raise KeyboardInterrupt
                     if done == steps or seconds >= slice_ends:
                         break
@@ -406,7 +419,8 @@ def training_slices(
         ) from None
     finally:
         progress.close()
-        metrics.close()
+        if metrics:
+            metrics.close()
     yield seconds
 
 

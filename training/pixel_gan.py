@@ -23,7 +23,7 @@ from explorer.networks import (
     to_uint8,
     to_unit_range,
 )
-from training import metrics
+from training import metrics, parallel
 from training.adversarial import (
     AdversarialOptions,
     AdversarialPair,
@@ -98,7 +98,7 @@ class PixelGan(GanTraining):
         o, data = self.options, self.data
         chosen = torch.from_numpy(batch_indices(o.seed, index, o.batch, len(self.images)))
         crops = augment(self.images[chosen.to(self.device)], data.image_size, data.mirror)
-        return self.pair.step(index, to_unit_range(crops))
+        return self.pair.step(index, to_unit_range(parallel.share(crops)))
 
     def make(self, z: Tensor) -> Tensor:
         """Pictures uint8 (n, s, s, 3)."""

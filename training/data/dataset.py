@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training import parallel
 from training.cli import UserError
 from training.data.cache import ImageStore, load_boxes, open_store
 from training.data.sources import Source, open_source
@@ -134,6 +135,7 @@ def open_listing(options: DataOptions) -> tuple[Source, tuple[str, ...]]:
     return source, held_out
 
 
+@parallel.first_alone()
 def open_dataset(options: DataOptions) -> Dataset:
     """Open the source, apply the hold-out, decode or open the cache.
 
