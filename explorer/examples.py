@@ -20,10 +20,10 @@ Examples = Mapping[str, Any]
 
 
 def tiles(sheet: str, count: int) -> np.ndarray:
-    """Pictures uint8 (count, h, w, 3) of a sheet, a data URI of ``count`` pictures side by side."""
+    """The first pictures uint8 (count, s, s, 3) of a sheet: a data URI of square ones in one row."""
     encoded = base64.b64decode(sheet.partition(",")[2])
     pixels = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
-    return np.stack(np.split(pixels, count, axis=1))
+    return np.stack(np.split(pixels, pixels.shape[1] // pixels.shape[0], axis=1)[:count])
 
 
 def best_round_trips(

@@ -83,12 +83,12 @@ def _draw(figure: go.Figure, row: int, rung: Rung, text: str, rooted: bool) -> N
             ticks.append(tick)
     figure.update_xaxes(
         row=row, col=1, range=[-0.01 * place(end), place(end) * 1.01], zeroline=False, fixedrange=True,
-        gridcolor=GRID, tickangle=0,
+        gridcolor=GRID, tickangle=0, automargin=True,
         tickvals=[place(t) for t in ticks], ticktext=[percent(t) for t in ticks],
     )  # fmt: skip
     figure.update_yaxes(
         row=row, col=1, range=[max(1, len(rung.marks)) - 0.5, -0.5], showgrid=False, zeroline=False,
-        fixedrange=True, tickvals=list(range(len(rung.marks))),
+        fixedrange=True, automargin=True, tickvals=list(range(len(rung.marks))),
         ticktext=[
             f"<b>{m.label}</b>, {m.size}" if m.role == "class" else f"{m.label}, {m.size}" for m in rung.marks
         ],

@@ -41,11 +41,13 @@ def choose(report: Report) -> tuple[str, float, float]:
     kinds, rates = generators(report), alphas_of(report)
     left, middle, right = st.columns([1, 2, 2])
     generator = left.selectbox("Kind of GAN", kinds, disabled=len(kinds) == 1)
-    alpha = middle.select_slider(
-        "False-alarm rate (alpha)", rates, default_alpha(report), format_func=percent,
-        help="The rate at which the judges may take a picture of another class for this one. Lower: fewer "
-        "false alarms, and more of the class's own pictures missed.",
-    )  # fmt: skip
+    alpha = default_alpha(report)
+    if len(rates) > 1:  # a slider has two ends
+        alpha = middle.select_slider(
+            "False-alarm rate (alpha)", rates, alpha, format_func=percent,
+            help="The rate at which the judges may take a picture of another class for this one. Lower: "
+            "fewer false alarms, and more of the class's own pictures missed.",
+        )  # fmt: skip
     level = right.slider("Confidence level", 80.0, 99.9, 95.0, 0.1, format="%.1f %%")
     return generator, alpha, level / 100
 

@@ -22,6 +22,8 @@ from explorer import job_panel, jobs, session
 from explorer.bundle import REACHABILITY, BundleError, open_bundle, update_bundle
 from explorer.comparison import breed_distances, comparable_breeds, judge_calls
 from explorer.counts_table import COLUMNS, counts_csv
+from explorer.decoding import data_uri, grid
+from explorer.examples import tiles
 from explorer.reachability import judged as verdicts_of
 from explorer.report import html_report
 
@@ -188,6 +190,13 @@ def test_the_table_holds_every_count_once(bundles):
     assert mine[0]["method"] == "Clopper-Pearson, 95 %"
     keys = [tuple(r[k] for k in ("class", "rung", "source", "targets", "seed", "alpha")) for r in rows]
     assert len(set(keys)) == len(keys)
+
+
+def test_a_sheet_is_cut_into_its_pictures():
+    pictures = np.repeat(np.array([0, 120, 240], np.uint8), 16 * 16 * 3).reshape(3, 16, 16, 3)
+    cut = tiles(data_uri(grid(pictures, 8)), 3)  # with room for eight
+    assert cut.shape == (3, 16, 16, 3)
+    np.testing.assert_allclose(cut.mean((1, 2, 3)), [0, 120, 240], atol=9)
 
 
 def test_the_html_report_says_what_the_page_says(bundles):

@@ -72,6 +72,25 @@ def test_the_report_is_in_the_bundle_and_every_class_can_be_judged_from_it(toy):
         assert found["7"].kind is Kind.INCONCLUSIVE
 
 
+def test_the_cheap_rungs_ask_the_bundles_own_generator_and_train_no_gan(tmp_path, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("a GAN was trained")
+
+    monkeypatch.setattr("training.adversarial.training_slices", never)
+    given = options(tmp_path, cheap=True)
+    report = run_reachability(given)
+    assert report["seeds"][LATENT] == [0]
+    assert ORACLE not in report["seeds"]
+    found = judged(report, LATENT, ALPHA)["7"]
+    assert found.kind is Kind.INCONCLUSIVE
+    assert open_bundle(given.bundle).reachability is not None
+    progress = json.loads((given.folder / "progress.json").read_text())
+    assert progress["done"] == progress["of"]
+    assert found.sentence in (given.folder / "reachability.html").read_text()
+    with pytest.raises(UserError, match="--cheap"):
+        run_reachability(replace(given, generators=("pixel",)))
+
+
 def test_no_image_is_in_two_parts_and_held_out_ones_train_no_gan(toy):
     folder, report = toy
     bundle = open_bundle(folder / "digits")

@@ -10,7 +10,6 @@ held-out class got a verdict, 2 if one is inconclusive. What is measured, and wh
 
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -660,8 +659,10 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
 
 def write_html(path: Path, report: dict[str, Any], bundle: Bundle) -> None:
     """Write the report for people; a warning where what draws its figures is not installed."""
-    os.environ.setdefault("STREAMLIT_LOGGER_LEVEL", "error")  # it warns that no app is running
     try:
+        from streamlit.logger import set_log_level
+
+        set_log_level("ERROR")  # it warns that no app is running
         from explorer.report import html_report
     except ImportError as error:
         log.warning("%s was not written: %s", path, error)
