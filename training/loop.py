@@ -101,7 +101,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises UserError when the disk is full; what stood at ``path`` before is then untouched.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
         write(temporary)
         with temporary.open("rb") as file:
