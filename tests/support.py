@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,23 +133,24 @@ def run_script(
     options: Mapping[str, Any],
     *flags: str,
     stop: tuple[int, int] | None = None,
-    when: Callable[[], bool] | None = None,
+    when: Callable[[], bool] = lambda: False,
+    by: int = signal.SIGKILL,
 ) -> Finished:
     """Run ``python -m module`` with these options, on one thread.
 
     stop: a signal and the step before which the script gets it.
-    when: the script is killed (SIGKILL) from outside as soon as this holds.
+    when: the script gets the signal ``by`` from outside as soon as this holds, or after ten minutes.
     """
     with tempfile.TemporaryDirectory() as folder:
         outputs = [Path(folder) / name for name in ("stdout", "stderr")]
         words = [*arguments(options), *flags]
         process = _processes.Process(target=_script, args=(module, words, outputs, stop))
         process.start()
-        process.join(0 if when else 300)
-        while when and process.is_alive() and not when():
+        deadline = time.monotonic() + 600
+        while process.is_alive() and time.monotonic() < deadline and not when():
             process.join(0.01)
         if process.is_alive():
-            process.kill()
+            os.kill(process.pid, by)
             process.join()
         assert process.exitcode is not None
         return Finished(process.exitcode, *(path.read_text() for path in outputs))

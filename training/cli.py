@@ -20,7 +20,7 @@ POSITIVE = frozenset(
     {"batch", "images", "image_size", "code_channels", "code_size", "ema_images", "evaluate_every"}
     | {"z_dim", "latent_dim", "width", "penalty_every", "snapshots", "snapshot_samples", "generated"}
     | {"log_every", "checkpoint_every", "autoencoder_images", "latent_gan_images", "size"}
-    | {"image_phase_images"}
+    | {"image_phase_images", "cpus"}
 )
 # Stages of training, each with a folder of its own below runs/<preset>.
 STAGES = ("autoencoder", "latent_gan", "image_phase", "pixel_gan")

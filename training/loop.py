@@ -106,7 +106,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """
     if not parallel.is_first():
         return
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
         write(temporary)
         with temporary.open("rb") as file:

@@ -5,6 +5,7 @@
 Reads the evaluation.json that training.evaluate wrote into each. Prints a Markdown table.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ def measures(evaluation: dict[str, Any]) -> dict[str, float]:
     return values | {name: count["k"] / count["n"] for name, count in shares.items()}
 
 
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1); of a single value, nan."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+
 def table(evaluations: dict[str, dict[str, Any]]) -> str:
     """Markdown table: a column per bundle, then mean and standard deviation (n - 1)."""
     columns = {name: measures(e) for name, e in evaluations.items()}
@@ -47,9 +53,8 @@ def table(evaluations: dict[str, dict[str, Any]]) -> str:
         "| --- |" + " --- |" * (len(columns) + 2),
     ]
     for measure in next(iter(columns.values())):
-        values = np.array([column[measure] for column in columns.values()])
-        spread = values.std(ddof=1) if len(values) > 1 else float("nan")
-        cells = [f"{v:.4g}" for v in (*values, values.mean(), spread)]
+        values = [column[measure] for column in columns.values()]
+        cells = [f"{v:.4g}" for v in (*values, *mean_and_deviation(values))]
         rows.append(f"| {measure} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
