@@ -90,7 +90,7 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
     columns = st.columns(3)
     samples = columns[0].number_input("Samples of each source", 100, 1_000_000, 10_000, 1_000)
     targets = columns[1].number_input("Images searched for, of each class", 1, 1_000, 32, 8)
-    images = columns[2].number_input("Training of the judge, in images", 64, 10_000_000, 250_000, 10_000)
+    images = columns[2].number_input("Training of the judge, in images", 64, 10_000_000, 160_000, 10_000)
     # Judges of another codec or another length are other judges.
     codec = bundle.manifest["files"]["autoencoder.safetensors"]["sha256"][:8]
     out = folder / f"codec-{codec}-judges-{images}"

@@ -143,13 +143,13 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 class Source:
     """Something that makes pictures: a trained GAN, or a control.
 
-    make: z float32 (n, z_dim) -> codes of the pictures, differentiable, float (n, code_dim). draw: z ->
-    pictures uint8 (n, s, s, 3). key: changes when what it makes does.
+    make: z float32 (n, z_dim) -> codes of the pictures, differentiable, float (n, code_dim). draw: z,
+    and perhaps which rows of it -> pictures uint8 (n, s, s, 3). key: changes when what it makes does.
     """
 
     z_dim: int
     make: Callable[[Tensor], Tensor]
-    draw: Callable[[Tensor], np.ndarray]
+    draw: Callable[..., np.ndarray]
     key: str
 
 
@@ -335,7 +335,7 @@ class Reachability:
         self.sources.setdefault(PIXEL, {})[seed] = Source(
             generator.config.z_dim,
             lambda z: encoder(generator(z.to(self.device)).clamp(-1, 1)).flatten(1),
-            lambda z: pictures(generator, z).numpy(),
+            lambda z, rows=slice(None): pictures(generator, z[rows]).numpy(),
             weights_digest(generator),
         )
 
@@ -347,9 +347,9 @@ class Reachability:
         def make(z: Tensor) -> Tensor:
             return standard.to_codes(generator(z.to(self.device)))
 
-        def draw(z: Tensor) -> np.ndarray:
+        def draw(z: Tensor, rows: Any = slice(None)) -> np.ndarray:
             with torch.inference_mode():
-                return self.decoded(make(z).cpu().numpy())
+                return self.decoded(make(z[rows]).cpu().numpy())
 
         self.sources.setdefault(name, {})[seed] = Source(generator.config.z_dim, make, draw, key)
 
@@ -362,8 +362,8 @@ class Reachability:
         latents = standard.to_latents(torch.from_numpy(codes)).numpy()
         for name, control in CONTROLS.items():
 
-            def draw(z: Tensor, control: Any = control) -> np.ndarray:
-                drawn = torch.from_numpy(control(latents, len(z), 0))
+            def draw(z: Tensor, rows: Any = slice(None), control: Any = control) -> np.ndarray:
+                drawn = torch.from_numpy(control(latents, len(z), 0)[rows])
                 return self.decoded(standard.to_codes(drawn).numpy())
 
             self.sources[name] = {0: Source(1, lambda z: z, draw, name)}
@@ -562,7 +562,7 @@ class Reachability:
             z = torch.randn(
                 self.options.samples, source.z_dim, generator=torch.Generator().manual_seed(7000 + seed)
             )
-            drawn = source.draw(z)[top] if name in CONTROLS else source.draw(z[top])
+            drawn = source.draw(z, top)
             of_class = self.bundle.real_codes[self.labels == label]
             near = nearest(encode(self.model, drawn), of_class)[1][:, 0]
             shown["samples"][name] = {
