@@ -36,7 +36,7 @@ def ladder_figure(rungs: Sequence[Rung], text: str = "#31333F") -> go.Figure:
         _draw(figure, row, rung, text, rooted=row == len(rungs))
     figure.update_layout(
         height=height + 30, showlegend=False, font={"color": text},
-        margin={"l": 0, "r": 130, "t": 30, "b": 0}, dragmode=False,
+        margin={"l": 0, "r": 150, "t": 30, "b": 0}, dragmode=False,
     )  # fmt: skip
     return figure
 
