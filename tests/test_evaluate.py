@@ -196,7 +196,8 @@ def test_a_tampered_evaluation_is_found(evaluated, tmp_path):
     bundle = tmp_path / "digits"
     shutil.copytree(evaluated, bundle)
     text = (bundle / EVALUATION).read_text()
-    (bundle / EVALUATION).write_text(text.replace('"n": 323', '"n": 99999', 1))
+    assert '"n":323' in text
+    (bundle / EVALUATION).write_text(text.replace('"n":323', '"n":99999', 1))
     with pytest.raises(BundleError, match=r"evaluation\.json is damaged"):
         open_bundle(bundle)
 
