@@ -37,12 +37,13 @@ from training.seed_table import mean_and_deviation, measures
 log = logging.getLogger(__name__)
 RETRIES = 1  # after a worker was killed
 SAVING = 60  # seconds that interrupted trials have to save a checkpoint
-# A Ray of one's own serves no other machine and asks none, not even which cloud it might be in.
+# A Ray of one's own serves no other machine, and asks none, not even which cloud it might be in.
 LOCAL_RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux, too, listen on the loopback interface alone
     "RAY_AUTH_MODE": "token",  # nobody else on this machine may use it
     "http_proxy": "http://127.0.0.1:9",  # nobody answers there
+    "RAY_worker_niceness": "0",  # not 15: minutes are to compare with those of any other script
 }
 
 
