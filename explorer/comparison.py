@@ -9,22 +9,16 @@ from explorer.bundle import Bundle
 from explorer.latent import nearest
 from explorer.neighbours import nearest_real, training_distances
 from explorer.points import Point
-from explorer.rates import wilson_interval
+from explorer.rates import Count, wilson_interval
 from explorer.session import bundle_key
 
 
-@dataclass(frozen=True)
-class Count:
-    """k of n, shown with its share and the share's 95 % Wilson interval."""
-
-    k: int
-    n: int
-
-    def __str__(self) -> str:
-        if not self.n:
-            return "not asked"
-        low, high = wilson_interval(self.k, self.n)
-        return f"{self.k:,} of {self.n:,}: {self.k / self.n:.1%} [{low:.1%}, {high:.1%}]"
+def said(count: Count) -> str:
+    """A count for people, with its share and the share's 95 % Wilson interval."""
+    if not count.n:
+        return "not asked"
+    low, high = wilson_interval(count.hits, count.n)
+    return f"{count.hits:,} of {count.n:,}: {count.rate:.1%} [{low:.1%}, {high:.1%}]"
 
 
 @dataclass(frozen=True)
@@ -96,8 +90,7 @@ def comparable_breeds(bundle: Bundle, count: int = 2) -> list[str]:
         return seen[:count]
 
     def rate(breed: str) -> float:
-        photo = judge_calls(bundle, breed)["photo"]
-        return photo.k / photo.n if photo.n else 0.0
+        return judge_calls(bundle, breed)["photo"].rate
 
     wanted = np.mean([rate(breed) for breed in bundle.held_out])
     return sorted(seen, key=lambda breed: abs(rate(breed) - wanted))[:count]

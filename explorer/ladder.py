@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from explorer.rates import Count, clopper_pearson
+from explorer.rates import Count, clopper_pearson, pooled
 from explorer.reachability import (
     ATTRIBUTION,
     CLASS,
@@ -20,7 +20,6 @@ from explorer.reachability import (
     at_level,
     counts,
     evidence,
-    pooled,
 )
 from explorer.replication import effective_count
 from explorer.verdict import percent, worst_control

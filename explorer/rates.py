@@ -1,5 +1,6 @@
 """Rates with their uncertainty: a share never stands without its n and its interval."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -18,6 +19,12 @@ class Count:
     def rate(self) -> float:
         """Hits over n in [0, 1]; 0 when n is 0."""
         return self.hits / self.n if self.n else 0.0
+
+
+def pooled(counts: Iterable[Count]) -> Count:
+    """All hits among all trials."""
+    counts = list(counts)
+    return Count(sum(c.hits for c in counts), sum(c.n for c in counts))
 
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:

@@ -6,17 +6,16 @@ A report is a dictionary as in docs/reachability.md. Verdicts follow from its co
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from explorer.rates import Count, share
-from explorer.verdict import HELD_OUT, Evidence, Kind, Search, Verdict, verdicts
-from explorer.verdict import SCRAMBLED as SCRAMBLED_TARGETS
-from explorer.verdict import UNTRAINED as UNTRAINED_GENERATOR
+from explorer.race import LATENT, PIXEL
+from explorer.rates import Count, pooled, share
+from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Evidence, Kind, Search, Verdict, verdicts
 
-# Names in a report
-LATENT, PIXEL, ORACLE, UNTRAINED = "latent", "pixel", "oracle", "untrained"
+# Names in a report, beside those that races and verdicts have
+ORACLE = "oracle"
 ATTRIBUTION = ("interpolations", "Gaussian", "Gaussian mixture")
 PHOTOGRAPHS, ROUND_TRIPS, CUT = "photographs", "round trips", "cut round trips"
 PERMUTED = "permuted labels"
-CLASS, SCRAMBLED = "class", "scrambled"
+CLASS = "class"
 ALPHA, LEVEL = 0.01, 0.95  # where nobody chose
 Report = Mapping[str, Any]
 
@@ -24,12 +23,6 @@ Report = Mapping[str, Any]
 def counts(entries: Iterable[Mapping[str, int]]) -> list[Count]:
     """Counts of a report's entries."""
     return [Count(int(e["hits"]), int(e["n"])) for e in entries]
-
-
-def pooled(entries: Iterable[Count]) -> Count:
-    """All hits among all trials."""
-    entries = list(entries)
-    return Count(sum(c.hits for c in entries), sum(c.n for c in entries))
 
 
 def alphas(report: Report) -> list[float]:
@@ -67,17 +60,17 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     level = at_level(report, name, alpha)
     photographs, trips, cut = counts(level[k] for k in (PHOTOGRAPHS, ROUND_TRIPS, CUT))
     through = generator != PIXEL
-    false = dict(
-        zip((ROUND_TRIPS, CUT), counts(level["false_positives"][k] for k in (ROUND_TRIPS, CUT)), strict=True)
-    )
-    false[PERMUTED] = counts([level[PERMUTED][generator]])[0]
+    alarms = {k: level["false_positives"][k] for k in (ROUND_TRIPS, CUT)} | {
+        PERMUTED: level[PERMUTED][generator]
+    }
+    false = dict(zip(alarms, counts(alarms.values()), strict=True))
     searches: dict[str, Search] = {}
     if generator in level["searches"] and UNTRAINED in level["searches"]:
         distances = report["classes"][name]["distances"]
         for key, source, kind in (
             (HELD_OUT, generator, CLASS),
-            (SCRAMBLED_TARGETS, generator, SCRAMBLED),
-            (UNTRAINED_GENERATOR, UNTRAINED, CLASS),
+            (SCRAMBLED, generator, SCRAMBLED),
+            (UNTRAINED, UNTRAINED, CLASS),
         ):
             reached = pooled(counts(level["searches"][source][kind]))
             searches[key] = Search(reached, distances[source][kind])
@@ -95,23 +88,30 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     )
 
 
+def judged_among(
+    report: Report, names: Sequence[str], generator: str, alpha: float, level: float = LEVEL
+) -> dict[str, Verdict]:
+    """Verdicts on some classes for one kind of GAN, Holm-adjusted over them."""
+    given = [evidence(report, name, generator, alpha) for name in names]
+    return dict(zip(names, verdicts(given, level), strict=True))
+
+
 def judged(report: Report, generator: str, alpha: float, level: float = LEVEL) -> dict[str, Verdict]:
     """Verdicts on all classes for one kind of GAN, Holm-adjusted over the held-out ones and over the rest."""
-    found: dict[str, Verdict] = {}
     kept_out = held_out(report)
-    for names in (kept_out, [n for n in report["classes"] if n not in kept_out]):
-        given = [evidence(report, name, generator, alpha) for name in names]
-        found |= dict(zip(names, verdicts(given, level), strict=True))
-    return found
+    seen = [name for name in report["classes"] if name not in kept_out]
+    return judged_among(report, kept_out, generator, alpha, level) | judged_among(
+        report, seen, generator, alpha, level
+    )
 
 
 def conclusive(report: Report) -> bool:
     """Whether every held-out class has a verdict for every kind of GAN, at the default rates."""
     alpha = default_alpha(report)
     return all(
-        judged(report, generator, alpha)[name].kind != Kind.INCONCLUSIVE
+        verdict.kind != Kind.INCONCLUSIVE
         for generator in generators(report)
-        for name in held_out(report)
+        for verdict in judged_among(report, held_out(report), generator, alpha).values()
     )
 
 
@@ -133,7 +133,7 @@ def rates_table(report: Report, generator: str, alpha: float) -> str:
         worst = max(e.fpr.values(), key=lambda c: c.rate)
         best: Sequence[Count] = max(e.attribution.values(), key=lambda s: pooled(s).rate, default=[])
         searched = [_cell([e.searches[k].reached]) if k in e.searches else "-"
-                    for k in (HELD_OUT, SCRAMBLED_TARGETS, UNTRAINED_GENERATOR)]  # fmt: skip
+                    for k in (HELD_OUT, SCRAMBLED, UNTRAINED)]  # fmt: skip
         cells = [
             f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals]),
             _cell(counts([level[ROUND_TRIPS]])), _cell(counts([level[CUT]])), _cell([worst]),

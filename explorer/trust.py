@@ -2,8 +2,8 @@
 
 from math import exp
 
-from explorer.rates import share
-from explorer.reachability import Report, at_level, counts, evidence, pooled
+from explorer.rates import pooled, share
+from explorer.reachability import Report, at_level, counts, evidence
 from explorer.verdict import Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}

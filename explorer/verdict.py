@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 from enum import Enum
 
 from explorer.prevalence import rogan_gladen
-from explorer.rates import Count, clopper_pearson
+from explorer.rates import Count, clopper_pearson, pooled
 from explorer.replication import holm, p_more, seed_interval
 
 SEEDS = 5  # trained generators that a claim about what is produced takes
@@ -132,7 +132,7 @@ class _Found:
     def _measure(self, level: float) -> None:
         tpr = self.evidence.tpr
         if self.seeds and tpr.rate > self.fpr.rate:
-            self.pi = rogan_gladen(_pooled(self.seeds).rate, tpr.rate, self.fpr.rate)
+            self.pi = rogan_gladen(pooled(self.seeds).rate, tpr.rate, self.fpr.rate)
             self.low = seed_interval(self.seeds, tpr, self.fpr, level)[0]
             # Samples may fool the judges less often than the worst control does: the upper end allows for it.
             self.high = max(seed_interval(self.seeds, tpr, fpr, level)[1] for fpr in self.controls.values())
@@ -177,11 +177,11 @@ def _decide(
         if p_attributed <= tail:
             names = _listed(found.attribution)
             return said(Kind.PRODUCED, f"{made}, more often than false positives and than by {names}")
-        control = _pooled(found.attribution[found.hardest])
+        control = pooled(found.attribution[found.hardest])
         return said(
             Kind.PRODUCED_NOT_BY_GAN,
             f"{made}, but not shown to be so more often than by {found.hardest} "
-            f"(hits: {_share(_pooled(found.seeds))} against {_share(control)}): nothing to attribute to the "
+            f"(hits: {_share(pooled(found.seeds))} against {_share(control)}): nothing to attribute to the "
             "GAN",
         )
     made = f"not produced above {high} ({interval})"
@@ -246,7 +246,7 @@ def _untested(found: _Found, tail: float) -> list[str]:
             "a better codec or more samples would settle it"
         )
     elif not limits:
-        made = rogan_gladen(_pooled(oracle).rate, evidence.tpr.rate, found.fpr.rate)
+        made = rogan_gladen(pooled(oracle).rate, evidence.tpr.rate, found.fpr.rate)
         if found.low == 0 and found.high >= made:
             limits.append(
                 f"up to {percent(found.high, 'up')} of samples may be of it, and no more ({percent(made)}) "
@@ -288,10 +288,6 @@ def _recognised(evidence: Evidence) -> str:
 def _listed(names: Iterable[str]) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _pooled(seeds: Sequence[Count]) -> Count:
-    return Count(sum(count.hits for count in seeds), sum(count.n for count in seeds))
 
 
 def _share(count: Count) -> str:

@@ -15,16 +15,16 @@ from explorer.photographs import Photographs
 from explorer.reachability import (
     Report,
     default_alpha,
-    evidence,
     generators,
     held_out,
+    judged_among,
     rates_table,
 )
 from explorer.reachability import alphas as alphas_of
 from explorer.report import html_report
 from explorer.session import PRETRAINED, generation_of
 from explorer.trust import reasons
-from explorer.verdict import Verdict, percent, verdicts
+from explorer.verdict import Verdict, percent
 
 DOCS = PRETRAINED.parent / "docs" / "reachability.md"
 SIDE = 72  # CSS pixels of a picture
@@ -129,9 +129,7 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
     """A card for each held-out class, the seen classes as a scale, downloads."""
     chosen = choose(report)
     generator, alpha, level = chosen
-    names = held_out(report)
-    found = verdicts([evidence(report, name, generator, alpha) for name in names], level)
-    for name, verdict in zip(names, found, strict=True):
+    for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
         show_card(bundle, report, name, chosen, verdict, photographs)
     with st.expander("The scale: all classes", icon=":material/table:"):
         st.markdown(rates_table(report, generator, alpha))

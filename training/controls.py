@@ -6,6 +6,8 @@ A GAN that produces a class no more often than these adds nothing beyond the aut
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
+from explorer.reachability import ATTRIBUTION
+
 COMPONENTS = 32  # of the mixture
 
 
@@ -38,4 +40,4 @@ def mixture(latents: np.ndarray, count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(drawn).astype(np.float32)
 
 
-CONTROLS = {"interpolations": interpolations, "Gaussian": gaussian, "Gaussian mixture": mixture}
+CONTROLS = dict(zip(ATTRIBUTION, (interpolations, gaussian, mixture), strict=True))

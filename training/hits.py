@@ -9,6 +9,8 @@ import numpy as np
 
 from explorer.latent import nearest
 
+PASSING = 0.95  # share of real round trips that the gate lets through
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -34,7 +36,7 @@ def realism(features: np.ndarray, real: np.ndarray) -> np.ndarray:
     return nearest(features, real)[0][:, 0]
 
 
-def gate(distances: np.ndarray, share: float = 0.95) -> float:
+def gate(distances: np.ndarray, share: float = PASSING) -> float:
     """The distance that ``share`` of real round trips (n,), of calibration images, stay within."""
     return float(np.quantile(distances, share, method="higher"))
 

@@ -13,6 +13,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +32,23 @@ from explorer.networks import GanConfig, Generator
 from explorer.reachability import (
     CLASS,
     CUT,
+    LATENT,
     ORACLE,
     PERMUTED,
+    PHOTOGRAPHS,
+    PIXEL,
     ROUND_TRIPS,
-    SCRAMBLED,
-    UNTRAINED,
     conclusive,
     summary,
 )
+from explorer.verdict import SCRAMBLED, UNTRAINED
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.codes import weights_digest
 from training.controls import CONTROLS
 from training.device import autocast, device_name, resolve_device
 from training.evaluate import EvaluateOptions, open_evaluated, scramble_phases
-from training.hits import Scored, gate, is_hit, realism, thresholds
+from training.hits import PASSING, Scored, gate, is_hit, realism, thresholds
 from training.inversion import search
 from training.judge import JUDGE_NAME, Judge
 from training.judges import Judges, NetworkJudgeOptions, pixels
@@ -64,9 +67,9 @@ from training.pixel_gan import load_run as load_pixel_gan
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
 
 log = logging.getLogger(__name__)
-LATENT, PIXEL = "latent", "pixel"
 SHOWN = 8  # pictures of a kind in the report
-REAL = ("photographs", ROUND_TRIPS, CUT)
+REAL = (PHOTOGRAPHS, ROUND_TRIPS, CUT)
+TARGETS = {CLASS: False, SCRAMBLED: True}  # kinds of targets, and whether their phases are scrambled
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,27 @@ class Source:
     key: str
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What a search of one range found, for k targets and the same k scrambled.
+
+    rows: int64 (k,), positions of the target images. labels: int (2k,) and scrambled: bool (2k,), of targets.
+    scored, relative (2k,), z (2k, z_dim): of what was found; relative to the nearest training image.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    scrambled: np.ndarray
+    scored: Scored
+    relative: np.ndarray
+    z: Tensor
+    source: Source
+
+    def chosen(self, label: int, scrambled: bool) -> np.ndarray:
+        """Which of them, bool (2k,), are of one class and kind."""
+        return (self.labels == label) & (self.scrambled == scrambled)
+
+
 class Reachability:
     """The protocol over one bundle."""
 
@@ -179,13 +203,11 @@ class Reachability:
         self.labels = self.dataset.store.labels
         self.parts = judging_parts(self.labels, self.dataset.splits, o.split_seed)
         self.model = self.bundle.load_autoencoder()
-        self.seeds, self.dose_seeds = parse_seeds(o.seeds), parse_seeds(o.dose_seeds)
-        self.doses = sorted({*o.doses, 1.0})
         self.judges: list[Judges] = []
         self.real_features = np.empty((0, 0), np.float32)
         self.sources: dict[str, dict[int, Source]] = {}
         self.scored: dict[str, dict[int, Scored]] = {}
-        self.searched: dict[str, list[dict[str, Any]]] = {}
+        self.searched: dict[str, list[Searched]] = {}
 
     # What pictures are shown to the judges
 
@@ -196,7 +218,7 @@ class Reachability:
 
     def real(self, kind: str, rows: np.ndarray) -> np.ndarray:
         """Real images as photographs, round trips, or round trips of what the GAN models of their codes."""
-        if kind == REAL[0]:
+        if kind == PHOTOGRAPHS:
             return self.dataset.centers(rows).numpy()
         codes = self.bundle.real_codes[rows]
         if kind == CUT:
@@ -230,9 +252,8 @@ class Reachability:
         rows = np.flatnonzero(self.parts == LEARN)
         shown = np.concatenate([self.real(kind, rows) for kind in REAL[:2]])
         labels = np.tile(self.labels[rows], 2)
-        features = self.kept("learn", self._key("learn"), lambda: {"features": self.features(shown)})[
-            "features"
-        ]
+        kept = self.kept("learn", self._key("learn"), lambda: {"features": self.features(shown)})
+        features = kept["features"]
         self.real_features = features[len(rows) :]
         for permuted in (False, True):
             name = "permuted" if permuted else "network"
@@ -271,10 +292,16 @@ class Reachability:
     def judge_samples(self, name: str, seed: int) -> None:
         """Judge samples of a source."""
         source, count = self.sources[name][seed], self.options.samples
-        z = torch.randn(count, source.z_dim, generator=torch.Generator().manual_seed(7000 + seed))
         self.scored.setdefault(name, {})[seed] = self.score(
-            f"{name.replace(' ', '-')}-{seed}", source.key + str(count), lambda: source.draw(z)
+            f"{name.replace(' ', '-')}-{seed}",
+            source.key + str(count),
+            lambda: source.draw(self.sampled_z(source, seed)),
         )
+
+    def sampled_z(self, source: Source, seed: int) -> Tensor:
+        """The z float32 (samples, z_dim) that are drawn from a source, the same at every call."""
+        draw = torch.Generator().manual_seed(7000 + seed)
+        return torch.randn(self.options.samples, source.z_dim, generator=draw)
 
     # Generators
 
@@ -373,18 +400,27 @@ class Reachability:
     def targets(self, label: int) -> np.ndarray:
         """Positions of the test images of a class that are searched for."""
         rows = np.flatnonzero((self.labels == label) & (self.parts == TEST))
-        return np.sort(
-            np.random.default_rng((self.options.split_seed, label)).permutation(rows)[: self.options.targets]
-        )
+        chosen = np.random.default_rng((self.options.split_seed, label)).permutation(rows)
+        return np.sort(chosen[: self.options.targets])
+
+    @cached_property
+    def wanted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What every range is searched for: test images of every class, and these with phases scrambled.
+
+        Positions int64 (k,) of the images; codes float32 (2k, code_dim); and the distance float32 (2k,) of
+        each code to that of its nearest training image.
+        """
+        rows = np.concatenate([self.targets(label) for label in range(len(self.dataset.classes))])
+        photographs = self.dataset.centers(rows).numpy()
+        scrambled = scramble_phases(photographs, self.options.split_seed)
+        codes = encode(self.model, np.concatenate([photographs, scrambled]))
+        training = self.bundle.real_codes[self.bundle.splits == "train"]
+        return rows, codes, nearest(codes, training)[0][:, 0]
 
     def search_range(self, name: str, seed: int) -> None:
-        """Search a generator's range for test images of every class, and these with phases scrambled."""
+        """Search a generator's range for what is wanted."""
         o, source = self.options, self.sources[name][seed]
-        rows = [self.targets(label) for label in range(len(self.dataset.classes))]
-        every = np.concatenate(rows)
-        photographs = self.dataset.centers(every).numpy()
-        wanted = np.concatenate([photographs, scramble_phases(photographs, o.split_seed)])
-        codes = encode(self.model, wanted)
+        rows, codes, to_training = self.wanted
 
         def compute() -> dict[str, np.ndarray]:
             goal = torch.from_numpy(codes).to(self.device)
@@ -398,21 +434,61 @@ class Reachability:
         found = self.kept(f"search-{slug}", self._key(source.key, budget), compute)
         z = torch.from_numpy(found["z"])
         scored = self.score(f"found-{slug}", source.key + repr(budget), lambda: source.draw(z))
-        training = self.bundle.real_codes[self.bundle.splits == "train"]
-        relative = found["distance"] / nearest(codes, training)[0][:, 0]
+        labels, scrambled = np.tile(self.labels[rows], 2), np.repeat([False, True], len(rows))
+        relative = found["distance"] / to_training
         self.searched.setdefault(name, []).append(
-            {
-                "labels": np.tile(self.labels[every], 2),
-                "rows": every,
-                "scrambled": np.repeat([False, True], len(every)),
-                "scored": scored,
-                "relative": relative,
-                "z": z,
-                "source": source,
-            }
+            Searched(rows, labels, scrambled, scored, relative, z, source)
         )
 
     # The report
+
+    def level(self, label: int, alpha: float, within: float) -> dict[str, Any]:
+        """Count what is hit for a class at one false-alarm rate, through a gate of this distance."""
+        rows = np.flatnonzero(self.parts != LEARN)
+        labels, parts = self.labels[rows], self.parts[rows]
+        held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
+        own, other = labels == label, (labels != label) & ~np.isin(labels, held_out)
+        tested = parts == TEST
+        negatives = self.scored[ROUND_TRIPS][0][other & (parts == CALIBRATION)]
+        limits = thresholds(negatives.judges[:, :, label], alpha)
+        permuted_limits = thresholds(negatives.permuted[:, :, label], alpha)
+
+        def hits(scored: Scored) -> dict[str, int]:
+            return count(is_hit(scored.judges[:, :, label], scored.distance, limits, within))
+
+        def permuted_hits(scored: Scored) -> np.ndarray:
+            return is_hit(scored.permuted[:, :, label], scored.distance, permuted_limits, within)
+
+        made = {source: by_seed for source, by_seed in self.scored.items() if source not in REAL}
+        photographs = self.scored[PHOTOGRAPHS][0][own & tested]  # which need not pass for round trips
+        return {
+            "thresholds": [float(t) if np.isfinite(t) else None for t in limits],
+            "negatives": len(negatives),
+            PHOTOGRAPHS: count(is_hit(photographs.judges[:, :, label], photographs.distance, limits, np.inf)),
+            **{kind: hits(self.scored[kind][0][own & tested]) for kind in (ROUND_TRIPS, CUT)},
+            "false_positives": {
+                kind: hits(self.scored[kind][0][other & tested]) for kind in (ROUND_TRIPS, CUT)
+            },
+            PERMUTED: {
+                source: count(np.concatenate([permuted_hits(scored) for scored in by_seed.values()]))
+                for source, by_seed in made.items()
+            },
+            "samples": {
+                source: [hits(scored) for scored in by_seed.values()] for source, by_seed in made.items()
+            },
+            "searches": {
+                source: {
+                    kind: [hits(run.scored[run.chosen(label, scrambled)]) for run in runs]
+                    for kind, scrambled in TARGETS.items()
+                }
+                for source, runs in self.searched.items()
+            },
+        }
+
+    def distance(self, runs: list[Searched], label: int, kind: str) -> float:
+        """Median relative distance of what was found to the targets of a class and kind."""
+        found = [run.relative[run.chosen(label, TARGETS[kind])] for run in runs]
+        return float(np.median(np.concatenate(found)))
 
     def report(self) -> dict[str, Any]:
         """Count everything; returns what reachability.json holds."""
@@ -424,77 +500,11 @@ class Reachability:
         within = gate(trips.distance[parts == CALIBRATION])
         found: dict[str, Any] = {}
         for label, name in enumerate(classes):
-            own, other = labels == label, (labels != label) & ~np.isin(labels, held_out)
-            negatives = trips[other & (parts == CALIBRATION)]
-            levels = {}
-            for alpha in o.alphas:
-                limits = thresholds(negatives.judges[:, :, label], alpha)
-                permuted_limits = thresholds(negatives.permuted[:, :, label], alpha)
-
-                def counted(
-                    scored: Scored, chosen: Any = slice(None), limits: Any = limits, label: int = label
-                ) -> Any:
-                    hits = is_hit(scored.judges[chosen][:, :, label], scored.distance[chosen], limits, within)
-                    return count(hits)
-
-                tested = parts == TEST
-                permuted = {
-                    source: count(
-                        np.concatenate(
-                            [
-                                is_hit(s.permuted[:, :, label], s.distance, permuted_limits, within)
-                                for s in by_seed.values()
-                            ]
-                        )
-                    )
-                    for source, by_seed in self.scored.items()
-                    if source not in REAL
-                }
-                photographs = self.scored[REAL[0]][0]
-                seen_by_both = (photographs.judges[own & tested][:, :, label] > limits).all(1)
-                levels[f"{alpha:g}"] = {
-                    "thresholds": [float(t) if np.isfinite(t) else None for t in limits],
-                    "negatives": len(negatives),
-                    "photographs": count(seen_by_both),
-                    ROUND_TRIPS: counted(trips, own & tested),
-                    CUT: counted(self.scored[CUT][0], own & tested),
-                    "false_positives": {
-                        kind: counted(self.scored[kind][0], other & tested) for kind in (ROUND_TRIPS, CUT)
-                    },
-                    PERMUTED: permuted,
-                    "samples": {
-                        source: [counted(scored) for scored in by_seed.values()]
-                        for source, by_seed in self.scored.items()
-                        if source not in REAL
-                    },
-                    "searches": {
-                        source: {
-                            kind: [
-                                counted(s["scored"], (s["labels"] == label) & (s["scrambled"] == scrambled))
-                                for s in runs
-                            ]
-                            for kind, scrambled in ((CLASS, False), (SCRAMBLED, True))
-                        }
-                        for source, runs in self.searched.items()
-                    },
-                }
             found[name] = {
                 "held_out": label in held_out,
-                "levels": levels,
+                "levels": {f"{alpha:g}": self.level(label, alpha, within) for alpha in o.alphas},
                 "distances": {
-                    source: {
-                        kind: float(
-                            np.median(
-                                np.concatenate(
-                                    [
-                                        s["relative"][(s["labels"] == label) & (s["scrambled"] == scrambled)]
-                                        for s in runs
-                                    ]
-                                )
-                            )
-                        )
-                        for kind, scrambled in ((CLASS, False), (SCRAMBLED, True))
-                    }
+                    source: {kind: self.distance(runs, label, kind) for kind in TARGETS}
                     for source, runs in self.searched.items()
                 },
             }
@@ -520,7 +530,7 @@ class Reachability:
                 },
             },
             "gate": {
-                "share": 0.95,
+                "share": PASSING,
                 "distance": within,
                 "passed": {
                     name: [count(scored.distance <= within) for scored in by_seed.values()]
@@ -559,10 +569,7 @@ class Reachability:
             score = np.where(scored.distance <= within, scored.judges[:, :, label].min(1), -np.inf)
             top = np.argsort(-score)[:SHOWN]
             source = self.sources[name][seed]
-            z = torch.randn(
-                self.options.samples, source.z_dim, generator=torch.Generator().manual_seed(7000 + seed)
-            )
-            drawn = source.draw(z, top)
+            drawn = source.draw(self.sampled_z(source, seed), top)
             of_class = self.bundle.real_codes[self.labels == label]
             near = nearest(encode(self.model, drawn), of_class)[1][:, 0]
             shown["samples"][name] = {
@@ -572,12 +579,12 @@ class Reachability:
             }
         for name, runs in self.searched.items():
             found = runs[0]
-            mine = np.flatnonzero((found["labels"] == label) & ~found["scrambled"])
-            top = mine[np.argsort(found["relative"][mine])[:SHOWN]]
+            mine = np.flatnonzero(found.chosen(label, scrambled=False))
+            top = mine[np.argsort(found.relative[mine])[:SHOWN]]
             shown["searches"][name] = {
-                "sheet": data_uri(grid(found["source"].draw(found["z"][top]), SHOWN), quality=80),
-                "targets": found["rows"][top].tolist(),
-                "relative": [round(float(d), 3) for d in found["relative"][top]],
+                "sheet": data_uri(grid(found.source.draw(found.z[top]), SHOWN), quality=80),
+                "targets": found.rows[top].tolist(),
+                "relative": [round(float(d), 3) for d in found.relative[top]],
             }
         return shown
 
@@ -627,13 +634,13 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         own = run.bundle.manifest["training"]["latent_gan"]["options"]["seed"]
         tasks.append(("the bundle's own generator", lambda: run.enter_own(own)))
         add(LATENT, own, None, searched=True)
-        seeds, run.doses = (), [1.0]
+        seeds = dose_seeds = ()
     for seed in seeds:
         for name in options.generators:
             train = run.train_latent if name == LATENT else run.train_pixel
             add(name, seed, lambda train=train, seed=seed: train(seed), searched=True)  # type: ignore[misc]
         add(ORACLE, seed, lambda seed=seed: run.train_oracle(1.0, seed), searched=True)  # type: ignore[misc]
-    for dose in run.doses[:-1]:
+    for dose in sorted({*options.doses} - {1.0}):
         for seed in dose_seeds:
             add(
                 oracle_name(dose), seed,

@@ -12,6 +12,7 @@ from explorer.comparison import (
     images_of,
     judge_calls,
     nearest_generated,
+    said,
 )
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
@@ -85,9 +86,9 @@ def show_judge(bundle: Bundle, breeds: list[str]) -> None:
     for breed in breeds:
         calls = judge_calls(bundle, breed)
         rows[role(bundle, breed)] = {
-            "photographs of it": str(calls["photo"]),
-            "their round trips": str(calls["round_trip"]),
-            "all generated samples": str(calls["generated"]),
+            "photographs of it": said(calls["photo"]),
+            "their round trips": said(calls["round_trip"]),
+            "all generated samples": said(calls["generated"]),
         }
     st.table(pd.DataFrame.from_dict(rows, orient="index"))
     st.caption(
