@@ -24,10 +24,13 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as to_bytes
 
 from explorer import reachability
+from explorer.decoding import generate
 from explorer.latent import Standardisation
 from explorer.networks import (
     Autoencoder,
     AutoencoderConfig,
+    CascadeConfig,
+    CascadeGenerator,
     GanConfig,
     Generator,
     PixelGanConfig,
@@ -54,8 +57,14 @@ FILES = (
     "curves.json",
     CARD,
 )
-# Configurations of the generator by kind: one of latents, or one of pictures.
-GENERATORS: dict[str, type[GanConfig | PixelGanConfig]] = {LATENT: GanConfig, PIXEL: PixelGanConfig}
+AnyGanConfig = GanConfig | CascadeConfig | PixelGanConfig
+AnyGenerator = Generator | CascadeGenerator | PixelGenerator
+# Configuration and network of the generator by kind: one of latents, one of whole codes, one of pictures.
+GENERATORS: dict[str, tuple[type[AnyGanConfig], type[AnyGenerator]]] = {
+    LATENT: (GanConfig, Generator),
+    "cascade": (CascadeConfig, CascadeGenerator),
+    PIXEL: (PixelGanConfig, PixelGenerator),
+}
 # What reading a damaged file can raise.
 UNREADABLE = (
     SafetensorError, OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError,
@@ -77,8 +86,9 @@ class Bundle:
     labels: int64 (n,). splits: str (n,), one of SPLITS. names: file names relative to the source.
     real_codes: float32 (n, code_dim), of 7 bits each where they are stored.
     generated_z: float16 (m, z_dim). generated_codes: float32 (m, code_dim), those of a latent generator's
-    output, or of a pixel generator's pictures, then of 7 bits where they are stored.
-    snapshot_z: float16 (r, z_dim); snapshot_latents: float16 (s, r, latent_dim);
+    output; or of a pixel generator's pictures, then of 7 bits where they are stored. A cascade's are not
+    stored, but generated when the bundle is opened.
+    snapshot_z: float16 (r, z_dim), a cascade's first stage's; snapshot_latents: float16 (s, r, latent_dim);
     snapshot_images: int64 (s,), training images seen at each snapshot.
     map_real (n, 2), map_generated (m, 2), map_snapshots (s, r, 2): float32 map coordinates.
     judge: ImageNet class index int16 and probability float16 that the judge gave to 'photo' (n,),
@@ -112,7 +122,7 @@ class Bundle:
     reachability: dict[str, Any] | None
     standardisation: Standardisation
     autoencoder_config: AutoencoderConfig
-    gan_config: GanConfig | PixelGanConfig
+    gan_config: AnyGanConfig
     _weights: dict[str, dict[str, torch.Tensor]] = field(repr=False)
 
     @property
@@ -143,16 +153,20 @@ class Bundle:
         _load_weights(model, self._weights["autoencoder"], self.path / "autoencoder.safetensors")
         return model
 
-    def load_generator(self) -> Generator | PixelGenerator:
+    def load_generator(self) -> AnyGenerator:
         """The averaged generator in evaluation mode, float32, on the CPU."""
-        config = self.gan_config
-        model = Generator(config) if isinstance(config, GanConfig) else PixelGenerator(config)
-        _load_weights(model, self._weights["generator"], self.path / "generator.safetensors")
-        return model
+        return _load_generator(self.gan_config, self._weights["generator"], self.path)
 
     def judge_category(self, index: int) -> str:
         """English name of an ImageNet class that the judge gave to some picture of this bundle."""
         return self.manifest["judge"]["categories"].get(str(index), f"ImageNet class {index}")
+
+
+def _load_generator(config: AnyGanConfig, weights: dict[str, torch.Tensor], folder: Path) -> AnyGenerator:
+    networks: dict[Any, Any] = dict(GENERATORS.values())
+    model = networks[type(config)](config)
+    _load_weights(model, weights, folder / "generator.safetensors")
+    return model
 
 
 def _load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -358,11 +372,14 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
             f"{path / MANIFEST} holds a generator of the unknown kind {kind!r}; "
             "use the version of the program that wrote it"
         )
-    gan = GENERATORS[kind](**manifest["networks"]["generator"])
+    gan = GENERATORS[kind][0](**manifest["networks"]["generator"])
     if isinstance(gan, PixelGanConfig) and gan.image_size != autoencoder.image_size:
         raise ValueError(f"pictures of {gan.image_size} px for a codec of {autoencoder.image_size} px")
+    if isinstance(gan, CascadeConfig) and gan.code_shape != autoencoder.code_shape:
+        raise ValueError(f"codes of {gan.code_shape} for a codec of {autoencoder.code_shape}")
+    first = gan.coarse if isinstance(gan, CascadeConfig) else gan  # whose training the snapshots show
     # Whitened components: a latent generator's, or those fitted for the map beside a pixel generator.
-    latent_dim = gan.latent_dim if isinstance(gan, GanConfig) else manifest["counts"]["components"]
+    latent_dim = first.latent_dim if isinstance(first, GanConfig) else manifest["counts"]["components"]
     classes, held_out = tuple(manifest["classes"]), tuple(manifest["held_out"])
     if not set(held_out) <= set(classes):
         raise BundleError(
@@ -383,7 +400,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
             "real_labels": (n,),
             "real_splits": (n,),
             "generated_z": (m, gan.z_dim),
-            "snapshot_z": (r, gan.z_dim),
+            "snapshot_z": (r, first.z_dim),
             "snapshot_latents": (s, r, latent_dim),
             "snapshot_images": (s,),
         },
@@ -426,19 +443,22 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     standard = Standardisation(
         *(torch.from_numpy(fitted[k].astype(np.float32)) for k in ("mean", "components", "scale"))
     )
-    if kind == PIXEL:
-        shapes = {"generated": (m, code_dim), "generated_scale": (code_dim,)}
-        _expect(codes, path / "codes.safetensors.gz", shapes)
-        generated = codes["generated"] * codes["generated_scale"]
-    else:
-        _expect(latents, path / "latents.safetensors", {"generated_latents": (m, latent_dim)})
-        stored = torch.from_numpy(latents["generated_latents"].astype(np.float32))
-        generated = standard.to_codes(stored).numpy()
     weights = {}
     for network in ("autoencoder", "generator"):
         arrays = arrays_of(f"{network}.safetensors")
         _expect(arrays, path / f"{network}.safetensors", {})
         weights[network] = {k: torch.from_numpy(v) for k, v in arrays.items()}
+    generator = _load_generator(gan, weights["generator"], path)  # checks the weights' names and shapes
+    if isinstance(generator, PixelGenerator):
+        shapes = {"generated": (m, code_dim), "generated_scale": (code_dim,)}
+        _expect(codes, path / "codes.safetensors.gz", shapes)
+        generated = codes["generated"] * codes["generated_scale"]
+    elif isinstance(generator, CascadeGenerator):
+        generated = generate(generator, latents["generated_z"])
+    else:
+        _expect(latents, path / "latents.safetensors", {"generated_latents": (m, latent_dim)})
+        stored = torch.from_numpy(latents["generated_latents"].astype(np.float32))
+        generated = standard.to_codes(stored).numpy()
     names = _parse(
         path / "images.json", lambda text: tuple(json.loads(text)["names"]), contents["images.json"]
     )
@@ -472,8 +492,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         gan_config=gan,
         _weights=weights,
     )
-    bundle.load_autoencoder()  # checks the weights' names and shapes
-    bundle.load_generator()
+    bundle.load_autoencoder()  # checks these weights too
     return bundle
 
 
@@ -500,7 +519,7 @@ def write_bundle(
     *,
     manifest: Mapping[str, Any],
     autoencoder: Autoencoder,
-    generator: Generator | PixelGenerator,
+    generator: AnyGenerator,
     standardisation: Standardisation,
     real_codes: np.ndarray,
     generated_codes: np.ndarray | None = None,
@@ -517,7 +536,7 @@ def write_bundle(
     the bundle that stood there before untouched. Weights and latents become float16, codes 7 bits.
     latents: 'real_labels', 'real_splits' (indices into SPLITS), 'generated_z', 'generated_latents' (m,
     latent_dim), 'snapshot_z', 'snapshot_latents', 'snapshot_images'; see ``Bundle`` for shapes.
-    generated_codes: a pixel generator's, in place of 'generated_latents'.
+    generated_codes: a pixel generator's, in place of 'generated_latents'; a cascade takes neither.
     Raises BundleError when the disk is full or what was written cannot be opened.
     """
     with _replacing(path) as temporary:
@@ -551,7 +570,7 @@ def write_bundle(
             "version": VERSION,
             **manifest,
             "networks": {
-                "kind": PIXEL if isinstance(generator, PixelGenerator) else LATENT,
+                "kind": next(k for k, (_, network) in GENERATORS.items() if type(generator) is network),
                 "autoencoder": asdict(autoencoder.config),
                 "generator": asdict(generator.config),
             },

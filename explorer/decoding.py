@@ -1,4 +1,4 @@
-"""Turn codes into pictures, and pictures into sheets, strips and animations."""
+"""Turn z into codes, codes into pictures, and pictures into sheets, strips and animations."""
 
 import base64
 import io
@@ -8,7 +8,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from explorer.networks import Autoencoder, to_uint8, to_unit_range
+from explorer.networks import Autoencoder, CascadeGenerator, to_uint8, to_unit_range
+
+
+@torch.inference_mode()
+def generate(generator: CascadeGenerator, z: np.ndarray, batch: int = 512) -> np.ndarray:
+    """Flat codes float32 (n, code_dim) of z float (n, z_dim)."""
+    parts = torch.from_numpy(np.ascontiguousarray(z, np.float32)).split(batch)
+    return torch.cat([generator(part) for part in parts]).numpy()
 
 
 @torch.inference_mode()

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from explorer.bundle import Bundle
-from explorer.decoding import decode, draw, encode
+from explorer.decoding import decode, draw, encode, generate
 from explorer.latent import Standardisation
-from explorer.networks import Autoencoder, Generator, PixelGenerator
+from explorer.networks import Autoencoder, CascadeGenerator, Generator, PixelGenerator
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,28 @@ class LatentGeneration:
         """Codes float32 (n, code_dim) of samples, from their z float (n, z_dim)."""
         latents = self.generator(torch.from_numpy(z.astype(np.float32)))
         return self.standardisation.to_codes(latents).numpy()
+
+    def pictures(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Pictures uint8 (n, s, s, 3) of samples, from their z float (n, z_dim) and codes (n, code_dim)."""
+        return decode(self.autoencoder, codes)
+
+
+@dataclass(frozen=True)
+class CascadeGeneration:
+    """A GAN on codes in two stages: the generator yields whole codes, the decoder draws them.
+
+    The same methods and words as ``LatentGeneration``.
+    """
+
+    autoencoder: Autoencoder
+    generator: CascadeGenerator
+    drawn_by: ClassVar[str] = "the decoder"
+    note: ClassVar[str] = ""
+    decoded: ClassVar[str] = ""
+
+    def codes(self, z: np.ndarray) -> np.ndarray:
+        """Codes float32 (n, code_dim) of samples, from their z float (n, z_dim)."""
+        return generate(self.generator, z)
 
     def pictures(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Pictures uint8 (n, s, s, 3) of samples, from their z float (n, z_dim) and codes (n, code_dim)."""
@@ -68,7 +90,7 @@ class PixelGeneration:
         return draw(self.generator, z, self.autoencoder.config.image_size)
 
 
-Generation = LatentGeneration | PixelGeneration
+Generation = LatentGeneration | CascadeGeneration | PixelGeneration
 
 
 def load_generation(bundle: Bundle) -> Generation:
@@ -76,4 +98,6 @@ def load_generation(bundle: Bundle) -> Generation:
     autoencoder, generator = bundle.load_autoencoder(), bundle.load_generator()
     if isinstance(generator, PixelGenerator):
         return PixelGeneration(autoencoder, generator)
+    if isinstance(generator, CascadeGenerator):
+        return CascadeGeneration(autoencoder, generator)
     return LatentGeneration(autoencoder, generator, bundle.standardisation)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer import jobs
 from explorer.bundle import Bundle
-from explorer.networks import GanConfig
+from explorer.networks import PixelGanConfig
 from explorer.photographs import Photographs
 from explorer.session import PRETRAINED
 
@@ -77,7 +77,7 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
         "in this bundle** and of controls, and about what a search finds in its range. Nothing else is "
         "trained, so what is *produced* stays inconclusive: that takes more seeds, and an oracle."
     )
-    if not isinstance(bundle.gan_config, GanConfig):
+    if isinstance(bundle.gan_config, PixelGanConfig):
         st.info("This bundle holds a GAN on pixels: open the bundle of a latent GAN over the same data.")
         return
     source = source_of(bundle, photographs)

@@ -211,18 +211,25 @@ def _conv_generator(config: GanConfig) -> nn.Sequential:
     )
 
 
-def _conv_discriminator(config: GanConfig) -> nn.Sequential:
-    (channels, side, _), width = config.code_shape, config.width
-    return nn.Sequential(
-        FixedBasis(config.latent_dim, math.prod(config.code_shape)),
-        nn.Unflatten(1, config.code_shape),
+def _code_critic(code_shape: tuple[int, int, int], width: int, blocks: int) -> list[nn.Module]:
+    """Flat codes (n, code_dim) -> scores (n, 1), by convolutions at the code's full and half resolution."""
+    channels, side, _ = code_shape
+    return [
+        nn.Unflatten(1, code_shape),
         nn.Conv2d(channels, width, 3, padding=1),
-        *_residual(width, config.blocks),
+        *_residual(width, blocks),
         nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
-        *_residual(2 * width, config.blocks),
+        *_residual(2 * width, blocks),
         nn.SiLU(),
         nn.Flatten(),
         nn.Linear(2 * width * (side // 2) ** 2, 1),
+    ]
+
+
+def _conv_discriminator(config: GanConfig) -> nn.Sequential:
+    return nn.Sequential(
+        FixedBasis(config.latent_dim, math.prod(config.code_shape)),
+        *_code_critic(config.code_shape, config.width, config.blocks),
     )
 
 
@@ -263,6 +270,114 @@ class Discriminator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """Score a batch."""
         return self.layers(latents).squeeze(-1)
+
+
+@dataclass(frozen=True)
+class CascadeConfig:
+    """Shape of a generator of codes in two stages, and of the second stage's discriminator.
+
+    coarse: the first stage, a GAN on the leading components. noise_channels: of the standard normal noise on
+    the code's own layout that the second stage draws detail from. width, blocks: of the second stage's
+    convolutions; the discriminator has its own.
+    """
+
+    coarse: GanConfig
+    noise_channels: int = 2
+    width: int = 96
+    blocks: int = 3
+    discriminator_width: int = 96
+    discriminator_blocks: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.coarse, dict):  # JSON gives dictionaries
+            object.__setattr__(self, "coarse", GanConfig(**self.coarse))
+        if min(self.noise_channels, self.width, self.blocks, self.discriminator_width) < 1:
+            raise ValueError("channels, widths and blocks must be at least 1")
+        if self.code_shape[1] % 2:
+            raise ValueError(f"convolutions halve the code, so its side of {self.code_shape[1]} must be even")
+
+    @property
+    def code_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one code."""
+        return self.coarse.code_shape
+
+    @property
+    def noise_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the second stage's noise."""
+        return (self.noise_channels, *self.code_shape[1:])
+
+    @property
+    def z_dim(self) -> int:
+        """Numbers drawn from the prior: the first stage's z, then the second stage's noise."""
+        return self.coarse.z_dim + math.prod(self.noise_shape)
+
+
+class CascadeGenerator(nn.Module):
+    """z float (n, z_dim) from a standard normal -> flat codes float (n, code_dim), in two stages.
+
+    The first stage makes the leading components. The second adds to the code of these alone, by
+    convolutions, what they leave out, and may mend them too. The idea of the Laplacian pyramid of GANs
+    (Denton et al. 2015, arXiv 1506.05751), in the components of a code instead of the octaves of an image.
+    mean, components, scale: of ``explorer.latent.Standardisation``, set once and not trained. deviation: by
+    how much codes differ from their mean, root mean square.
+    """
+
+    mean: Tensor
+    components: Tensor
+    scale: Tensor
+    deviation: Tensor
+
+    def __init__(self, config: CascadeConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels, width = config.code_shape[0], config.width
+        code_dim, latent_dim = math.prod(config.code_shape), config.coarse.latent_dim
+        self.coarse = Generator(config.coarse)
+        self.detail = nn.Sequential(
+            nn.Conv2d(channels + config.noise_channels, width, 3, padding=1),
+            *_residual(width, config.blocks),
+            nn.SiLU(),
+            nn.Conv2d(width, channels, 3, padding=1),
+            nn.Flatten(),
+        )
+        last = self.detail[-2]
+        assert isinstance(last, nn.Conv2d)
+        nn.init.normal_(last.weight, 0, 0.01)  # hardly any detail at first
+        shapes = {"mean": (code_dim,), "components": (latent_dim, code_dim), "scale": (latent_dim,)}
+        for name, shape in {**shapes, "deviation": ()}.items():
+            self.register_buffer(name, torch.zeros(shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Generate a batch."""
+        z_coarse, noise = z.split([self.config.coarse.z_dim, z.shape[1] - self.config.coarse.z_dim], 1)
+        return self.refine(self.coarse(z_coarse), noise)
+
+    def refine(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Codes float (n, code_dim) with detail, from whitened components float (n, latent_dim), generated or
+        real, and noise float (n, noise_dim).
+        """
+        coarse = (latents.to(self.scale.dtype) * self.scale) @ self.components
+        layers = torch.cat(
+            [
+                (coarse / self.deviation).view(-1, *self.config.code_shape),
+                noise.view(-1, *self.config.noise_shape),
+            ],
+            1,
+        )
+        return self.mean + coarse + self.detail(layers) * self.deviation
+
+
+class CodeDiscriminator(nn.Module):
+    """Flat codes float (n, code_dim), less their mean and over their deviation -> critic scores (n,)."""
+
+    def __init__(self, config: CascadeConfig) -> None:
+        super().__init__()
+        width, blocks = config.discriminator_width, config.discriminator_blocks
+        self.layers = nn.Sequential(*_code_critic(config.code_shape, width, blocks))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Score a batch."""
+        return self.layers(codes).squeeze(-1)
 
 
 @dataclass(frozen=True)

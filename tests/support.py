@@ -9,11 +9,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -29,6 +30,8 @@ from explorer.networks import (
     PixelGanConfig,
     PixelGenerator,
 )
+from training.data import dataset
+from training.data.cache import open_store
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted(p for p in (ROOT / "pretrained").iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -79,6 +82,22 @@ TINY_PIXEL_GAN: dict[str, Any] = {
     "ema_images": 50,
     "snapshots": 6,
     "snapshot_samples": 8,
+    "evaluations": 2,
+    "log_every": 7,
+    "checkpoint_every": 5,
+    "seed": 3,
+    "device": "cpu",
+}
+TINY_DETAIL_PHASE: dict[str, Any] = {
+    "preset": "digits",
+    "phase": "detail",
+    "code_noise": 0.0,
+    "width": 8,
+    "blocks": 1,
+    "discriminator_width": 8,
+    "images": 640,
+    "batch": 32,
+    "ema_images": 100,
     "evaluations": 2,
     "log_every": 7,
     "checkpoint_every": 5,
@@ -233,6 +252,18 @@ def write_classes(root: Path, classes: Mapping[str, tuple[int, int, int]], n: in
         for i in range(n):
             write_image(root / name / f"{name}-{i:03d}.png", colour)
     return root
+
+
+def paint_over(monkeypatch: pytest.MonkeyPatch, label: int) -> None:
+    """From here on, every image of a class is one flat grey to whoever opens the data."""
+
+    def painted(*args: Any, **kwargs: Any) -> Any:
+        store = open_store(*args, **kwargs)
+        images = np.array(store.images)
+        images[store.labels == label] = 77
+        return replace(store, images=images)
+
+    monkeypatch.setattr(dataset, "open_store", painted)
 
 
 def one_sentence(error: object) -> bool:

@@ -576,7 +576,7 @@ def test_shipped_bundles_say_where_they_come_from(shipped):
     manifest = shipped.manifest
     assert manifest["data"]["licence"]
     assert {"autoencoder", "latent_gan"} <= set(manifest["training"])
-    assert set(manifest["training"]) <= {"autoencoder", "latent_gan", "image_phase"}
+    assert set(manifest["training"]) <= {"autoencoder", "latent_gan", "detail_phase", "image_phase"}
     for stage in manifest["training"].values():
         assert stage["command"].startswith("python -m training.")
         assert {"options", "versions", "device", "done"} <= stage.keys()

@@ -1,16 +1,14 @@
 """The second phase of Express Construction, on real digits: what it changes, keeps and never sees."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.support import TINY_AUTOENCODER, TINY_GAN, TINY_IMAGE_PHASE
+from tests.support import TINY_AUTOENCODER, TINY_GAN, TINY_IMAGE_PHASE, paint_over
 from training import autoencoder, image_phase, latent_gan
 from training.cli import UserError
-from training.data import dataset as data
 from training.loop import read_json, read_metrics
 
 
@@ -108,21 +106,11 @@ def test_held_out_images_change_nothing(folder, monkeypatch):
     """Held-out digits painted over: the same weights, byte for byte. A seen digit painted over: others."""
     image_phase.run_image_phase(options(folder, "image"))
     reference = (folder / "image" / "decoder.safetensors").read_bytes()
-    original = data.open_store
 
-    def painted(label: int):
-        def open_store(*args, **kwargs):
-            store = original(*args, **kwargs)
-            images = np.array(store.images)
-            images[store.labels == label] = 77
-            return replace(store, images=images)
-
-        return open_store
-
-    monkeypatch.setattr(data, "open_store", painted(7))
+    paint_over(monkeypatch, 7)
     image_phase.run_image_phase(options(folder, "painted"))
     assert (folder / "painted" / "decoder.safetensors").read_bytes() == reference
-    monkeypatch.setattr(data, "open_store", painted(3))
+    paint_over(monkeypatch, 3)
     image_phase.run_image_phase(options(folder, "painted-seen"))
     assert (folder / "painted-seen" / "decoder.safetensors").read_bytes() != reference
 

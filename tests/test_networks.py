@@ -1,14 +1,21 @@
 """The networks: their shapes, what they refuse, and that an output depends on its own input alone."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from explorer.latent import Standardisation
 from explorer.networks import (
     Autoencoder,
     AutoencoderConfig,
+    CascadeConfig,
+    CascadeGenerator,
+    CodeDiscriminator,
     Discriminator,
     GanConfig,
     Generator,
@@ -72,6 +79,20 @@ def test_generator_and_discriminator_have_the_shapes_that_the_configuration_says
     assert Discriminator(config)(latents).shape == (5,)
 
 
+CASCADE = CascadeConfig(GanConfig(3, 4, 8, 1, code_shape=(2, 4, 4)), 2, 8, 1, 8, 1)
+
+
+def cascade() -> CascadeGenerator:
+    """An untrained one over components of random codes."""
+    torch.manual_seed(0)
+    model = CascadeGenerator(CASCADE)
+    codes = 2 + torch.randn(50, 32)
+    for name, value in vars(Standardisation.fit(codes, 4)).items():
+        getattr(model, name).copy_(value)
+    model.deviation.copy_(codes.std())
+    return model
+
+
 def randomised(model: torch.nn.Module) -> torch.nn.Module:
     """With every weight random: residual blocks start as the identity and would hide what they do."""
     generator = torch.Generator().manual_seed(1)
@@ -89,6 +110,8 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
         (Discriminator(GanConfig(6, 5, 16, 2)), (5,)),
         (Generator(GanConfig(6, 5, 4, 1, "conv", (2, 4, 4))), (6,)),
         (Discriminator(GanConfig(6, 5, 4, 1, "conv", (2, 4, 4))), (5,)),
+        (cascade(), (3 + 2 * 16,)),
+        (CodeDiscriminator(CASCADE), (32,)),
         (PixelGenerator(PixelGanConfig(6, 16, (4, 8))), (6,)),
         (PixelDiscriminator(PixelGanConfig(6, 16, (4, 8))), (3, 16, 16)),
     ],
@@ -98,6 +121,8 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
         "discriminator",
         "conv-generator",
         "conv-discriminator",
+        "cascade-generator",
+        "code-discriminator",
         "pixel-generator",
         "pixel-discriminator",
     ],
@@ -110,7 +135,8 @@ def test_no_batch_statistics_an_output_depends_on_its_own_input_alone(model, sha
         first = model(torch.cat([sample, one]))[0]
         second = model(torch.cat([sample, others]))[0]
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5)
-    assert all(name.endswith("matrix") for name, _ in model.named_buffers())  # a fixed basis, no statistics
+    fixed = {"matrix", "mean", "components", "scale", "deviation"}  # bases, no statistics of a batch
+    assert {name.split(".")[-1] for name, _ in model.named_buffers()} <= fixed
 
 
 @settings(deadline=None, max_examples=10)
@@ -141,6 +167,43 @@ def test_a_convolutional_discriminator_sees_the_code_that_its_basis_makes():
     scores = discriminator(latents)
     torch.testing.assert_close(scores[0], scores[1])
     assert abs(scores[0] - scores[2]) > 1e-3
+
+
+def test_without_its_second_stage_a_cascade_makes_the_codes_of_the_first():
+    model = cascade()
+    torch.nn.init.zeros_(model.detail[-2].weight)
+    torch.nn.init.zeros_(model.detail[-2].bias)
+    z = torch.randn(7, CASCADE.z_dim)
+    standard = Standardisation(model.mean, model.components, model.scale)
+    torch.testing.assert_close(model(z), standard.to_codes(model.coarse(z[:, :3])))
+
+
+def test_a_cascades_second_stage_draws_from_its_noise_and_from_what_the_first_made():
+    model = randomised(cascade())
+    z = torch.randn(2, CASCADE.z_dim)
+    other_noise, other_coarse = z.clone(), z.clone()
+    other_noise[:, 3:] += 1
+    other_coarse[:, :3] += 1
+    assert (model(z) - model(other_noise)).abs().max() > 1e-3
+    first = {
+        k: v.clone() for k, v in vars(Standardisation(model.mean, model.components, model.scale)).items()
+    }
+    coarse = Standardisation(**first).to_codes(model.coarse(z[:, :3]))
+    changed = Standardisation(**first).to_codes(model.coarse(other_coarse[:, :3]))
+    difference = (model(z) - coarse) - (model(other_coarse) - changed)  # of the detail alone
+    assert difference.abs().max() > 1e-3
+
+
+def test_a_cascades_configuration_survives_json():
+    assert CascadeConfig(**json.loads(json.dumps(asdict(CASCADE)))) == CASCADE
+
+
+@pytest.mark.parametrize(
+    "change", [{"noise_channels": 0}, {"blocks": 0}, {"coarse": GanConfig(code_shape=(8, 5, 5))}]
+)
+def test_a_cascade_that_cannot_be_built_is_refused(change):
+    with pytest.raises(ValueError, match=r"at least 1|must be even"):
+        CascadeConfig(**{"coarse": GanConfig(), **change})
 
 
 @pytest.mark.parametrize("change", [{"network": "attention"}, {"network": "conv", "code_shape": (8, 5, 5)}])

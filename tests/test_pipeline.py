@@ -9,6 +9,7 @@ import torch
 
 from explorer.bundle import open_bundle
 from training.bundle import BundleOptions, run_bundle
+from training.cli import UserError
 from training.pipeline import PipelineOptions, run_pipeline, stages
 
 
@@ -98,12 +99,27 @@ def test_an_image_phase_can_be_asked_for_and_its_decoder_ships(options, bundle, 
     assert "**Decoder**" not in plain.card
 
 
+def test_a_detail_phase_can_be_asked_for_and_ships(options, folder):
+    asked = replace(options, detail_phase_images=320, out=folder / "with-detail-phase")
+    bundle = open_bundle(run_pipeline(asked))
+    assert set(bundle.manifest["training"]) == {"autoencoder", "latent_gan", "detail_phase"}
+    assert bundle.manifest["networks"]["kind"] == "cascade"
+
+
 def test_the_stages_follow_the_preset(options):
     todo = stages(options)
-    assert todo.image_phase is None  # digits have none
-    assert todo.bundle.image_phase is None
+    assert todo.image_phase is todo.detail_phase is None  # digits have none
+    assert todo.bundle.image_phase is todo.bundle.detail_phase is None
     assert todo.evaluate is None  # and no judge
+    dogs = stages(PipelineOptions(preset="imagewoof64"))
+    assert dogs.image_phase is None
+    assert dogs.detail_phase is not None
+    assert dogs.detail_phase.latent_gan == dogs.latent_gan.out
+    assert dogs.bundle.detail_phase == dogs.detail_phase.out
+    with pytest.raises(UserError, match="one of them"):
+        stages(PipelineOptions(preset="imagewoof64", image_phase_images=99, detail_phase_images=99))
     dogs = stages(PipelineOptions(preset="imagewoof64", image_phase_images=99))
+    assert dogs.detail_phase is dogs.bundle.detail_phase is None
     assert dogs.image_phase is not None
     assert dogs.image_phase.images == 99
     assert dogs.bundle.image_phase == dogs.image_phase.out

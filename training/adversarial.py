@@ -130,7 +130,8 @@ def overfit(of_train: Tensor, of_val: Tensor, of_generated: Tensor) -> float:
 class AdversarialPair:
     """A generator and a discriminator under training, with their optimisers and the generator's average.
 
-    look: what the discriminator sees of an image, real or generated, differentiable.
+    look: what the discriminator sees of an image, real or generated, differentiable. rates: learning rates by
+    network over that of the options, at the next step.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class AdversarialPair:
     ) -> None:
         self.generator, self.discriminator = generator, discriminator
         self.options, self.device, self.look = options, device, look
+        self.rates = {"g": 1.0, "d": 1.0}
         self.average = average(generator, options.batch, options.ema_images)
         self.optimisers = {k: self._optimiser(n) for k, n in (("g", generator), ("d", discriminator))}
 
@@ -170,17 +172,22 @@ class AdversarialPair:
         with autocast(self.device, self.options.precision):
             return self.discriminator(seen).float()
 
-    def step(self, index: int, real: Tensor) -> dict[str, Tensor]:
-        """One step of both networks on this process's share of the real images; returns what to log."""
+    def step(
+        self, index: int, real: Tensor, make: Callable[[Tensor], Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """One step of both networks on this process's share of the real images; returns what to log.
+
+        make: how the generator makes images of z float (n, z_dim), if not by a plain call.
+        """
         o = self.options
         rate = o.lr * decayed(index, o.steps, o.decay)
-        for optimiser in self.optimisers.values():
+        for name, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * self.rates[name]
         real = self.look(real)
         z = parallel.share(torch.randn(len(real) * parallel.world(), o.z_dim, device=self.device))
         with autocast(self.device, o.precision):
-            made = self.generator(z).float()
+            made = (make or self.generator)(z).float()
         fake = self.look(made)
         loss_d, report = losses.discriminator_objective(
             self.score, real, fake, kind=o.loss, gamma=o.gamma, every=o.penalty_every, step=index

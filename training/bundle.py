@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 
 from explorer import decoding
 from explorer.bundle import SPLITS, Bundle, BundleError, quantise, write_bundle
-from explorer.generation import Generation, LatentGeneration, PixelGeneration
+from explorer.generation import CascadeGeneration, Generation, LatentGeneration, PixelGeneration
 from explorer.latent import Standardisation, nearest
 from explorer.projection import NEIGHBOURS, map_features, place, weighted_position
-from training import autoencoder, card, codec_table, image_phase, latent_gan, pixel_gan
+from training import autoencoder, card, codec_table, detail_phase, image_phase, latent_gan, pixel_gan
 from training.adversarial import AdversarialOptions, fixed_z, sample, snapshot_path
 from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
 from training.codes import encode
@@ -42,6 +42,8 @@ class BundleOptions:
     """Folder of the finished GAN run; it names the autoencoder's, and that one the data."""
     pixel_gan: Path | None = None
     """Folder of a finished pixel GAN run: the bundle holds it in the latent GAN's place."""
+    detail_phase: Path | None = None
+    """Folder of a finished detail phase, which names the latent GAN's: the bundle holds both stages."""
     image_phase: Path | None = None
     """Folder of a finished image phase over this GAN: its decoder ships in the autoencoder's place."""
     out: Path = Path("pretrained/bundle")
@@ -68,12 +70,14 @@ class BundleOptions:
 class Trained:
     """A finished GAN over a finished autoencoder, in the half precision that ships.
 
-    stage: latent_gan or pixel_gan. options: the GAN's. folders: of the runs, by stage.
+    stage: latent_gan, detail_phase or pixel_gan. options: the GAN's; first: those of the GAN whose training
+    the snapshots show, the same one but for a detail phase. folders: of the runs, by stage.
     codes, standard: see ``training.latent_gan.dual_space``.
     """
 
     stage: str
     options: AdversarialOptions
+    first: AdversarialOptions
     folders: dict[str, Path]
     dataset: Dataset
     generation: Generation
@@ -90,7 +94,20 @@ def _latent_gan(options: BundleOptions) -> Trained:
         folders["image_phase"] = options.image_phase
     codes = load_file(latent_gan.codes_path(gan))
     generation = LatentGeneration(model.half().float(), generator.half().float(), standard)
-    return Trained("latent_gan", gan, folders, open_dataset(data), generation, codes, standard)
+    return Trained("latent_gan", gan, gan, folders, open_dataset(data), generation, codes, standard)
+
+
+def _detail_phase(options: BundleOptions, folder: Path) -> Trained:
+    if options.image_phase is not None or options.pixel_gan is not None:
+        raise UserError("a bundle holds a detail phase, an image phase or a pixel GAN; name one of them")
+    generator, standard, detail = detail_phase.load_run(folder)
+    first = latent_gan.load_run(detail.latent_gan)[2]
+    model, data = autoencoder.load_run(first.autoencoder)
+    folders = {"autoencoder": first.autoencoder, "latent_gan": detail.latent_gan, "detail_phase": folder}
+    codes = load_file(latent_gan.codes_path(first))
+    generation = CascadeGeneration(model.half().float(), generator.half().float())
+    dataset = open_dataset(data)
+    return Trained("detail_phase", detail, first, folders, dataset, generation, codes, standard)
 
 
 def _pixel_gan(options: BundleOptions, folder: Path, device: torch.device) -> Trained:
@@ -106,7 +123,7 @@ def _pixel_gan(options: BundleOptions, folder: Path, device: torch.device) -> Tr
     codes, standard = latent_gan.dual_space(latent, model, dataset, data.seed, device)
     generation = PixelGeneration(model.cpu().half().float(), generator.half().float())
     folders = {"autoencoder": gan.autoencoder, "pixel_gan": folder}
-    return Trained("pixel_gan", gan, folders, dataset, generation, codes, standard)
+    return Trained("pixel_gan", gan, gan, folders, dataset, generation, codes, standard)
 
 
 def run_bundle(options: BundleOptions) -> Path:
@@ -116,7 +133,12 @@ def run_bundle(options: BundleOptions) -> Path:
         return options.out
     device = resolve_device(options.device)
     # What ships is float16, and 7 bits of codes: compute everything from what the app will have.
-    gan = _pixel_gan(options, options.pixel_gan, device) if options.pixel_gan else _latent_gan(options)
+    if options.detail_phase:
+        gan = _detail_phase(options, options.detail_phase)
+    elif options.pixel_gan:
+        gan = _pixel_gan(options, options.pixel_gan, device)
+    else:
+        gan = _latent_gan(options)
     dataset, generation, standard = gan.dataset, gan.generation, gan.standard
     model = generation.autoencoder
 
@@ -127,14 +149,18 @@ def run_bundle(options: BundleOptions) -> Path:
     draw = torch.Generator().manual_seed(options.seed + 77)
     z = torch.randn(options.generated, gan.options.z_dim, generator=draw).half()
     stored: dict[str, np.ndarray] = {}
+    pixel_codes: np.ndarray | None = None
     if isinstance(generation, LatentGeneration):
         latents = sample(generation.generator, z.float()).half()
         stored["generated_latents"] = latents.numpy()
         generated = standard.to_codes(latents.float()).numpy()
-    else:
+    elif isinstance(generation, PixelGeneration):
         generated = _seven_bits(generation.codes(z.numpy()))
+        pixel_codes = generated
+    else:
+        generated = generation.codes(z.numpy())
     snapshot_images, snapshots = _read_snapshots(gan)
-    snapshot_z = fixed_z(gan.options, gan.options.snapshot_samples, purpose=2).half()
+    snapshot_z = fixed_z(gan.first, gan.first.snapshot_samples, purpose=2).half()
 
     features = map_features(real, standard)
     position, placement = _fit_map(real, features, options)
@@ -198,7 +224,7 @@ def run_bundle(options: BundleOptions) -> Path:
             generator=generation.generator,
             standardisation=standard,
             real_codes=real,
-            generated_codes=None if stored else generated,
+            generated_codes=pixel_codes,
             latents={
                 **stored,
                 "real_labels": dataset.store.labels,
@@ -235,8 +261,8 @@ def _seven_bits(codes: np.ndarray) -> np.ndarray:
 
 def _read_snapshots(gan: Trained) -> tuple[np.ndarray, np.ndarray]:
     """Training images seen int64 (s,) and latents float16 (s, r, latent_dim) of all snapshots."""
-    images = np.array([step * gan.options.batch for step in gan.options.snapshot_steps], np.int64)
-    paths = [snapshot_path(gan.options.out, int(i)) for i in images]
+    images = np.array([step * gan.first.batch for step in gan.first.snapshot_steps], np.int64)
+    paths = [snapshot_path(gan.first.out, int(i)) for i in images]
     missing = [p for p in paths if not p.is_file()]
     if missing:
         raise UserError(f"{missing[0]} is missing; train the GAN again")

@@ -6,6 +6,10 @@ from typing import Any
 from training.codec_table import table
 from training.data.dataset import Dataset
 
+DUAL_SPACE = (
+    "An autoencoder and a GAN trained on its codes (the *dual space* of Modrekiladze, arXiv 2410.19009)"
+)
+
 
 @dataclass(frozen=True)
 class Words:
@@ -28,8 +32,7 @@ def _latent_words(manifest: dict[str, Any]) -> Words:
     run = manifest["training"]["latent_gan"]
     components, explained = run["options"]["latent_dim"], run["done"]["explained_variance"]
     return Words(
-        title="An autoencoder and a GAN trained on its codes (the *dual space* of Modrekiladze, "
-        "arXiv 2410.19009)",
+        title=DUAL_SPACE,
         generator="",
         codes=f"The GAN models {components} principal components, {explained:.1%} of the codes' variance; "
         "the others stay at their mean, which the full code space counts as an error.",
@@ -37,6 +40,24 @@ def _latent_words(manifest: dict[str, Any]) -> Words:
         components=f"{components} whitened components of the GAN",
         those="the components of the GAN",
         measured=manifest["metrics"]["latent_gan"],
+    )
+
+
+def _cascade_words(manifest: dict[str, Any]) -> Words:
+    first, run = manifest["training"]["latent_gan"], manifest["training"]["detail_phase"]["options"]
+    components, explained = first["options"]["latent_dim"], first["done"]["explained_variance"]
+    return Words(
+        title=DUAL_SPACE,
+        generator=f"- **Generator**: in two stages. A GAN on {components} principal components makes a "
+        "coarse code; convolutions,\n  trained against a discriminator of whole codes (noise of "
+        f"{run['code_noise']:g} on real ones; {run['real_share']:.0%} of the coarse codes\n  were real "
+        "images'), add what it lacks.\n",
+        codes=f"The first stage makes {components} principal components, {explained:.1%} of the codes' "
+        "variance; the second adds the others.",
+        start="",
+        components=f"{components} whitened components of the first stage",
+        those="the components of the first stage",
+        measured=manifest["metrics"]["detail_phase"],
     )
 
 
@@ -63,7 +84,8 @@ def model_card(manifest: dict[str, Any], dataset: Dataset, evaluation: str = "")
     """
     training, data, metrics = manifest["training"], manifest["data"], manifest["metrics"]
     gaussian, placement = metrics["gaussian"], metrics["map"]
-    about = _pixel_words(manifest) if "pixel_gan" in training else _latent_words(manifest)
+    words = {"pixel_gan": _pixel_words, "detail_phase": _cascade_words, "latent_gan": _latent_words}
+    about = next(say for stage, say in words.items() if stage in training)(manifest)
     gan = about.measured
     measures = "\n".join(
         f"| {name} | {gan[key]:.3f} | {gaussian[key]:.3f} | {gan[f'{key}_floor']:.3f} |"

@@ -20,10 +20,10 @@ POSITIVE = frozenset(
     {"batch", "images", "image_size", "code_channels", "code_size", "ema_images", "evaluate_every"}
     | {"z_dim", "latent_dim", "width", "penalty_every", "snapshots", "snapshot_samples", "generated"}
     | {"log_every", "checkpoint_every", "autoencoder_images", "latent_gan_images", "size"}
-    | {"image_phase_images", "cpus"}
+    | {"detail_phase_images", "image_phase_images", "warmup_images", "cpus"}
 )
 # Stages of training, each with a folder of its own below runs/<preset>.
-STAGES = ("autoencoder", "latent_gan", "image_phase", "pixel_gan")
+STAGES = ("autoencoder", "latent_gan", "detail_phase", "image_phase", "pixel_gan")
 
 
 class UserError(Exception):
@@ -45,14 +45,16 @@ def preset_options(options: type[Options], stage: str, preset: str) -> Options:
     values: dict[str, Any] = {"preset": preset}
     names = {f.name for f in dataclasses.fields(options)}  # type: ignore[arg-type]
     folders = {s: Path("runs") / preset / s for s in STAGES}
-    if not PRESETS[preset].get("image_phase", {}).get("images", 1):
-        del folders["image_phase"]  # this preset has none
+    for phase in ("detail_phase", "image_phase"):
+        if not PRESETS[preset].get(phase, {}).get("images", 1):
+            del folders[phase]  # this preset has none
     values |= {name: folder for name, folder in folders.items() if name in names}
     if stage in folders:
         values["out"] = folders[stage]
     elif stage == "bundle":
         values["out"] = Path("pretrained") / preset
-        values.pop("pixel_gan", None)  # a bundle is of the latent GAN unless told otherwise
+        for name in ("pixel_gan", "detail_phase"):  # a bundle is of the latent GAN unless told otherwise
+            values.pop(name, None)
     return options(**values | PRESETS[preset].get(stage, {}))
 
 

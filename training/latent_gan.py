@@ -2,7 +2,8 @@
 
     python -m training.latent_gan --preset imagewoof64 --autoencoder runs/ae --out runs/gan
 
-The source and the hold-out are those of the autoencoder. To resume, run the same command again.
+The source and the hold-out are those of the autoencoder. To resume, run the same command again. Then
+``--phase detail`` adds the detail that the components leave out.
 """
 
 import math
@@ -47,7 +48,8 @@ class LatentGanOptions(AdversarialOptions):
     """Options of ``python -m training.latent_gan``."""
 
     phase: Literal["codes"] = "codes"
-    """codes: this; image: the decoder goes on against an image discriminator (training/image_phase.py)."""
+    """codes: this; detail: a second stage adds what the components leave out (training/detail_phase.py);
+    image: the decoder goes on against an image discriminator (training/image_phase.py)."""
     latent_dim: int = 160
     """Leading principal components of the codes that the GAN models; the code's size keeps them all. Fewer
     are learnt sooner, and what they leave out blurs the pictures."""
@@ -293,9 +295,13 @@ def load_run(
 
 if __name__ == "__main__":
     from training.cli import early_choice, run_script
+    from training.detail_phase import DetailPhaseOptions, run_detail_phase
     from training.image_phase import ImagePhaseOptions, run_image_phase
 
-    if early_choice("phase", "codes") == "image":
-        run_script(ImagePhaseOptions, "image_phase", run_image_phase)
-    else:
-        run_script(LatentGanOptions, "latent_gan", run_latent_gan)
+    match early_choice("phase", "codes"):
+        case "detail":
+            run_script(DetailPhaseOptions, "detail_phase", run_detail_phase)
+        case "image":
+            run_script(ImagePhaseOptions, "image_phase", run_image_phase)
+        case _:
+            run_script(LatentGanOptions, "latent_gan", run_latent_gan)

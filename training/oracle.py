@@ -9,6 +9,7 @@ of such a run. To resume, run the same command again.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from explorer.networks import Autoencoder
 from training.cli import UserError
 from training.codes import augmented_codes
 from training.data.dataset import Dataset
+from training.detail_phase import DetailPhase
 from training.latent_gan import LatentGan, LatentGanOptions, run_latent_gan
 from training.splits import LEARN, judging_parts
 
@@ -47,18 +49,32 @@ def dosed_images(dataset: Dataset, dose: float, split_seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
+def dosed_codes(o: OracleOptions, model: Autoencoder, dataset: Dataset, device: torch.device) -> Tensor:
+    """Codes float32 (k, code_dim) of an oracle's held-out images, shifted and mirrored as seen images are."""
+    if not dataset.held_out:
+        raise UserError(f"{o.autoencoder} holds out no class, so there is nothing for an oracle to see")
+    images = torch.from_numpy(dataset.store.images[dosed_images(dataset, o.dose, o.split_seed)])
+    return augmented_codes(model, images, dataset.options, o.copies, o.split_seed, device, o.precision)
+
+
 class OracleGan(LatentGan):
     """A latent GAN over codes of seen images and of some held-out ones."""
 
     options: OracleOptions
 
     def more_codes(self, model: Autoencoder, dataset: Dataset) -> Tensor:
-        """Codes of the held-out images of its dose, shifted and mirrored as those of seen images are."""
-        o, data = self.options, dataset.options
-        if not dataset.held_out:
-            raise UserError(f"{o.autoencoder} holds out no class, so there is nothing for an oracle to see")
-        images = torch.from_numpy(dataset.store.images[dosed_images(dataset, o.dose, o.split_seed)])
-        return augmented_codes(model, images, data, o.copies, o.split_seed, self.device, o.precision)
+        """Codes of the held-out images of its dose."""
+        return dosed_codes(self.options, model, dataset, self.device)
+
+
+class OracleDetailPhase(DetailPhase):
+    """The second stage of an oracle, over the same codes."""
+
+    first_kind = OracleOptions
+
+    def more_codes(self, first: Any, model: Autoencoder, dataset: Dataset, device: torch.device) -> Tensor:
+        """Codes of the held-out images of its dose."""
+        return dosed_codes(first, model, dataset, device)
 
 
 def run_oracle(options: OracleOptions) -> Path:

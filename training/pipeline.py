@@ -12,7 +12,8 @@ from typing import Any
 
 from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.bundle import BundleOptions, run_bundle
-from training.cli import preset_options, print_dry_run, run_script
+from training.cli import UserError, preset_options, print_dry_run, run_script
+from training.detail_phase import DetailPhaseOptions, run_detail_phase
 from training.evaluate import EvaluateOptions, run_evaluate
 from training.image_phase import ImagePhaseOptions, run_image_phase
 from training.latent_gan import LatentGanOptions, run_latent_gan
@@ -41,8 +42,11 @@ class PipelineOptions:
     """Training length of the autoencoder, in images."""
     latent_gan_images: int | None = None
     """Training length of the GAN, in codes."""
+    detail_phase_images: int | None = None
+    """Training length of the detail phase, in codes; where the preset has none, this asks for one."""
     image_phase_images: int | None = None
-    """Training length of the image phase, in images; where the preset has none, this asks for one."""
+    """Training length of the image phase, in images; where the preset has none, this asks for one, in place
+    of a detail phase."""
     seed: int = 0
     """Seed of every stage."""
     device: str = "auto"
@@ -57,6 +61,7 @@ class Stages:
 
     autoencoder: AutoencoderOptions
     latent_gan: LatentGanOptions
+    detail_phase: DetailPhaseOptions | None
     image_phase: ImagePhaseOptions | None
     bundle: BundleOptions
     evaluate: EvaluateOptions | None
@@ -65,7 +70,10 @@ class Stages:
 def stages(options: PipelineOptions) -> Stages:
     """What every stage is to do."""
     name = options.name or options.preset
-    folders = {stage: options.runs / name / stage for stage in ("autoencoder", "latent_gan", "image_phase")}
+    folders = {
+        stage: options.runs / name / stage
+        for stage in ("autoencoder", "latent_gan", "detail_phase", "image_phase")
+    }
     common = {"seed": options.seed, "device": options.device, "dry_run": options.dry_run}
 
     def resolve(kind: Any, stage: str, **values: Any) -> Any:
@@ -81,23 +89,32 @@ def stages(options: PipelineOptions) -> Stages:
         LatentGanOptions, "latent_gan", out=folders["latent_gan"], autoencoder=folders["autoencoder"],
         images=options.latent_gan_images,
     )  # fmt: skip
+    detail_phase = resolve(
+        DetailPhaseOptions, "detail_phase", out=folders["detail_phase"], latent_gan=folders["latent_gan"],
+        images=options.detail_phase_images,
+    )  # fmt: skip
     image_phase = resolve(
         ImagePhaseOptions, "image_phase", out=folders["image_phase"], latent_gan=folders["latent_gan"],
         images=options.image_phase_images,
     )  # fmt: skip
+    if options.image_phase_images and options.detail_phase_images:
+        raise UserError("a bundle holds a detail phase or an image phase; ask for one of them")
+    if options.image_phase_images:  # in place of what the preset may have
+        detail_phase = replace(detail_phase, images=0)
     bundle = replace(
         resolve(
             BundleOptions, "bundle", out=options.out or Path("pretrained") / name,
             latent_gan=folders["latent_gan"],
         ),
+        detail_phase=detail_phase.out if detail_phase.images else None,
         image_phase=image_phase.out if image_phase.images else None,
     )  # fmt: skip
     evaluate = EvaluateOptions(
         bundle=bundle.out, cache=autoencoder.cache, device=options.device, seed=options.seed
     )
     return Stages(
-        autoencoder, latent_gan, image_phase if image_phase.images else None, bundle,
-        evaluate if bundle.judge else None,
+        autoencoder, latent_gan, detail_phase if detail_phase.images else None,
+        image_phase if image_phase.images else None, bundle, evaluate if bundle.judge else None,
     )  # fmt: skip
 
 
@@ -109,6 +126,8 @@ def run_pipeline(options: PipelineOptions) -> Path:
         return todo.bundle.out
     run_autoencoder(todo.autoencoder)
     run_latent_gan(todo.latent_gan)
+    if todo.detail_phase:
+        run_detail_phase(todo.detail_phase)
     if todo.image_phase:
         run_image_phase(todo.image_phase)
     run_bundle(todo.bundle)

@@ -28,7 +28,7 @@ from tqdm import tqdm
 from explorer.bundle import REACHABILITY, Bundle, BundleError, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.latent import Standardisation, nearest
-from explorer.networks import GanConfig, Generator
+from explorer.networks import CascadeGenerator, GanConfig, Generator, PixelGanConfig, PixelGenerator
 from explorer.reachability import (
     CLASS,
     CUT,
@@ -46,6 +46,8 @@ from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.codes import weights_digest
 from training.controls import CONTROLS
+from training.detail_phase import DetailPhase, DetailPhaseOptions, run_detail_phase
+from training.detail_phase import load_run as load_detail_phase
 from training.device import autocast, device_name, resolve_device
 from training.evaluate import EvaluateOptions, open_evaluated, scramble_phases
 from training.hits import PASSING, Scored, gate, is_hit, realism, thresholds
@@ -61,7 +63,7 @@ from training.loop import (
     write_atomically,
     write_json,
 )
-from training.oracle import OracleOptions, run_oracle
+from training.oracle import OracleDetailPhase, OracleOptions, run_oracle
 from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
 from training.pixel_gan import load_run as load_pixel_gan
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
@@ -88,6 +90,8 @@ class ReachabilityOptions:
     """Seeds of the oracles of doses below 1."""
     images: int | None = None
     """Training length of latent GANs and oracles, in codes; the bundle's own by default."""
+    detail_images: int | None = None
+    """That of their detail phases, where the bundle's GAN has one; its own by default."""
     pixel_images: int = 400_000
     """Training length of pixel GANs, in crops."""
     cheap: bool = False
@@ -187,7 +191,7 @@ class Reachability:
         self.bundle, self.dataset = open_evaluated(EvaluateOptions(o.bundle, o.source, o.cache, o.device))
         if not self.bundle.held_out:
             raise UserError(f"{o.bundle} holds out no class, so there is nothing to ask")
-        if not isinstance(self.bundle.gan_config, GanConfig):
+        if isinstance(self.bundle.gan_config, PixelGanConfig):
             raise UserError(
                 f"{o.bundle} holds a GAN on pixels; name the bundle of a latent GAN over the same data, and "
                 "add --generators latent pixel"
@@ -217,14 +221,20 @@ class Reachability:
             return decode(self.model, codes)
 
     def real(self, kind: str, rows: np.ndarray) -> np.ndarray:
-        """Real images as photographs, round trips, or round trips of what the GAN models of their codes."""
+        """Real images as photographs, round trips, or round trips of what the GAN models of their codes: its
+        components or, in two stages, all of them.
+        """
         if kind == PHOTOGRAPHS:
             return self.dataset.centers(rows).numpy()
         codes = self.bundle.real_codes[rows]
-        if kind == CUT:
+        if self._cuts(kind):
             standard = self.bundle.standardisation
             codes = standard.to_codes(standard.to_latents(torch.from_numpy(codes))).numpy()
         return self.decoded(codes)
+
+    def _cuts(self, kind: str) -> bool:
+        """Whether pictures of this kind are of codes cut to some components; of two stages, none are."""
+        return kind == CUT and isinstance(self.gan_config, GanConfig)
 
     # Stages; each keeps what it did in a file, by a key of what it depends on
 
@@ -285,8 +295,9 @@ class Reachability:
     def judge_real(self, kind: str) -> None:
         """Judge the calibration and test images, as photographs or through the codec."""
         rows = np.flatnonzero(self.parts != LEARN)
+        key = kind + (digest(self.bundle.standardisation) if self._cuts(kind) else "")
         self.scored[kind] = {
-            0: self.score(f"real-{kind.replace(' ', '-')}", kind, lambda: self.real(kind, rows))
+            0: self.score(f"real-{kind.replace(' ', '-')}", key, lambda: self.real(kind, rows))
         }
 
     def judge_samples(self, name: str, seed: int) -> None:
@@ -323,7 +334,7 @@ class Reachability:
     def enter_own(self, seed: int) -> None:
         """The bundle's own generator, as it is."""
         generator = self.bundle.load_generator()
-        assert isinstance(generator, Generator)  # as its configuration said
+        assert not isinstance(generator, PixelGenerator)  # as its configuration said
         self._enter_latent(LATENT, seed, generator, self.bundle.standardisation)
 
     def latent_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:
@@ -336,10 +347,9 @@ class Reachability:
 
     def train_latent(self, seed: int) -> None:
         """Train a latent GAN as the bundle's was, with another seed."""
-        out = run_latent_gan(
-            self.latent_options(LatentGanOptions, seed, self.folder / LATENT / f"seed-{seed}")
-        )
-        self._enter_latent(LATENT, seed, *load_latent_gan(out)[:2])
+        out = self.folder / LATENT / f"seed-{seed}"
+        run_latent_gan(self.latent_options(LatentGanOptions, seed, out))
+        self._enter_trained(LATENT, seed, out, LatentGanOptions, DetailPhase)
 
     def train_oracle(self, dose: float, seed: int) -> None:
         """Train an oracle."""
@@ -347,7 +357,20 @@ class Reachability:
         out = self.folder / f"oracle-{dose:g}" / f"seed-{seed}"
         split_seed = self.options.split_seed
         run_oracle(self.latent_options(OracleOptions, seed, out, dose=dose, split_seed=split_seed))
-        self._enter_latent(name, seed, *load_latent_gan(out, OracleOptions)[:2])
+        self._enter_trained(name, seed, out, OracleOptions, OracleDetailPhase)
+
+    def _enter_trained(self, name: str, seed: int, first: Path, kind: Any, second: type[DetailPhase]) -> None:
+        """A trained GAN, with a detail phase over it where the bundle's has one."""
+        if isinstance(self.gan_config, GanConfig):
+            return self._enter_latent(name, seed, *load_latent_gan(first, kind)[:2])
+        saved = self.bundle.manifest["training"]["detail_phase"]["options"]
+        options = replace(
+            options_from_json(DetailPhaseOptions, saved), seed=seed, latent_gan=first,
+            out=first.with_name(f"{first.name}-detail"), device=self.options.device,
+            images=self.options.detail_images or saved["images"],
+        )  # fmt: skip
+        run_detail_phase(options, second)
+        return self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2])
 
     def train_pixel(self, seed: int) -> None:
         """Train a pixel GAN on the same images."""
@@ -366,26 +389,39 @@ class Reachability:
             weights_digest(generator),
         )
 
-    def _enter_latent(self, name: str, seed: int, generator: Generator, standard: Standardisation) -> None:
-        key = weights_digest(generator) + hashlib.sha256(standard.mean.numpy().tobytes()).hexdigest()
+    def _enter_latent(
+        self, name: str, seed: int, generator: Generator | CascadeGenerator, standard: Standardisation
+    ) -> None:
+        key = weights_digest(generator) + digest(standard)
         generator.to(self.device)
         standard = standard.to(self.device)
 
         def make(z: Tensor) -> Tensor:
-            return standard.to_codes(generator(z.to(self.device)))
+            made = generator(z.to(self.device))
+            return made if isinstance(generator, CascadeGenerator) else standard.to_codes(made)
 
         def draw(z: Tensor, rows: Any = slice(None)) -> np.ndarray:
             with torch.inference_mode():
-                return self.decoded(make(z[rows]).cpu().numpy())
+                codes = torch.cat([make(part).cpu() for part in z[rows].split(1024)])
+            return self.decoded(codes.numpy())
 
         self.sources.setdefault(name, {})[seed] = Source(generator.config.z_dim, make, draw, key)
 
     def enter_controls(self) -> None:
         """The untrained generator, and what can be drawn from seen codes without a GAN."""
         standard = self.bundle.standardisation
-        torch.manual_seed(0)
-        self._enter_latent(UNTRAINED, 0, Generator(self.gan_config).eval().requires_grad_(False), standard)
         codes = self.bundle.real_codes[self.bundle.splits == "train"]
+        torch.manual_seed(0)
+        untrained: Generator | CascadeGenerator
+        if isinstance(self.gan_config, GanConfig):
+            untrained = Generator(self.gan_config)
+        else:
+            untrained = CascadeGenerator(self.gan_config)
+            buffers = dict(self.bundle.load_generator().named_buffers())
+            untrained.load_state_dict({**untrained.state_dict(), **buffers})
+        self._enter_latent(UNTRAINED, 0, untrained.eval().requires_grad_(False), standard)
+        if not isinstance(self.gan_config, GanConfig):  # which has all components
+            standard = Standardisation.fit(torch.from_numpy(codes), codes.shape[1])
         latents = standard.to_latents(torch.from_numpy(codes)).numpy()
         for name, control in CONTROLS.items():
 
@@ -393,7 +429,7 @@ class Reachability:
                 drawn = torch.from_numpy(control(latents, len(z), 0)[rows])
                 return self.decoded(standard.to_codes(drawn).numpy())
 
-            self.sources[name] = {0: Source(1, lambda z: z, draw, name)}
+            self.sources[name] = {0: Source(1, lambda z: z, draw, name + digest(standard))}
 
     # The second rung
 
@@ -587,6 +623,12 @@ class Reachability:
                 "relative": [round(float(d), 3) for d in found.relative[top]],
             }
         return shown
+
+
+def digest(standard: Standardisation) -> str:
+    """SHA-256 of a standardisation, to know it again."""
+    arrays = (standard.mean, standard.components, standard.scale)
+    return hashlib.sha256(b"".join(a.cpu().numpy().tobytes() for a in arrays)).hexdigest()
 
 
 def oracle_name(dose: float) -> str:

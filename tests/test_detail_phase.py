@@ -1,0 +1,286 @@
+"""The second stage of a latent GAN, on real digits: what it learns, keeps and never sees; its bundle."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+from streamlit.testing.v1 import AppTest
+
+from explorer import session
+from explorer.bundle import Bundle, BundleError, open_bundle
+from explorer.decoding import decode
+from explorer.generation import CascadeGeneration, load_generation
+from explorer.reachability import CUT, LATENT, ROUND_TRIPS
+from tests.support import TINY_AUTOENCODER, TINY_DETAIL_PHASE, TINY_GAN, one_sentence, paint_over
+from training import detail_phase, latent_gan
+from training.autoencoder import AutoencoderOptions, run_autoencoder
+from training.bundle import BundleOptions, run_bundle
+from training.cli import UserError, preset_options
+from training.detail_phase import DetailPhaseOptions, run_detail_phase
+from training.latent_gan import LatentGanOptions, run_latent_gan
+from training.loop import read_json
+from training.metrics import frechet_distance
+from training.oracle import OracleDetailPhase, OracleOptions, run_oracle
+from training.reachability import ReachabilityOptions, run_reachability
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished autoencoder, of codes of 64 numbers, and a finished GAN on 8 of their components."""
+    folder = tmp_path_factory.mktemp("detail")
+    torch.set_num_threads(1)
+    tiny = {**TINY_AUTOENCODER, "preset": "digits", "code_channels": 4, "images": 6_400}
+    run_autoencoder(AutoencoderOptions(**{**tiny, "cache": folder / "cache", "out": folder / "ae"}))
+    run_latent_gan(
+        LatentGanOptions(
+            **{**TINY_GAN, "autoencoder": folder / "ae", "out": folder / "gan", "preset": "digits"}
+        )
+    )
+    run_detail_phase(options(folder, "run"))
+    return folder
+
+
+def options(folder: Path, out: str, **values: Any) -> DetailPhaseOptions:
+    given = {**TINY_DETAIL_PHASE, "latent_gan": folder / "gan", "out": folder / out, **values}
+    return DetailPhaseOptions(**given)
+
+
+def weights(folder: Path, out: str) -> bytes:
+    return (folder / out / "generator.safetensors").read_bytes()
+
+
+def test_the_first_stage_stays_as_it_was_and_the_second_learns(folder):
+    generator, standard, _ = detail_phase.load_run(folder / "run")
+    coarse, fitted, _ = latent_gan.load_run(folder / "gan")
+    for name, value in coarse.state_dict().items():
+        torch.testing.assert_close(generator.coarse.state_dict()[name], value)
+    for name in ("mean", "components", "scale"):
+        torch.testing.assert_close(getattr(generator, name), getattr(fitted, name))
+        torch.testing.assert_close(getattr(generator, name), getattr(standard, name))
+    run_detail_phase(options(folder, "begun", images=32))
+    begun, _, _ = detail_phase.load_run(folder / "begun")
+    changed = {k for k, v in begun.state_dict().items() if not torch.equal(v, generator.state_dict()[k])}
+    assert changed
+    assert all(k.startswith("detail.") for k in changed)
+
+
+def test_it_brings_codes_nearer_to_real_ones(folder):
+    """A first stage of 8 components lacks the other 56; trained longer, the second puts them there."""
+    run_detail_phase(
+        options(folder, "longer", images=20_000, width=16, discriminator_width=16, lr=1e-3, gamma=1.0)
+    )
+    generator, standard, run = detail_phase.load_run(folder / "longer")
+    assert run.z_dim == generator.config.z_dim
+    codes = load_file(latent_gan.codes_path(latent_gan.load_run(folder / "gan")[2]))
+    z = torch.randn(323, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    first_z = z[:, : generator.config.coarse.z_dim]
+    whole, coarse = generator(z).detach(), standard.to_codes(generator.coarse(first_z)).detach()
+    left_out = [
+        float((x - standard.to_codes(standard.to_latents(x))).square().mean()) for x in (whole, coarse)
+    ]
+    assert left_out[1] < 1e-6 < left_out[0]
+    distances = [frechet_distance(x.numpy(), codes["val"].numpy()) for x in (whole, coarse)]
+    assert distances[0] < 0.8 * distances[1]
+
+
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(folder, monkeypatch):
+    class Interrupted(Exception):
+        pass
+
+    original = detail_phase.DetailPhase.step
+
+    def step(self, index: int):
+        if index == 13:
+            raise Interrupted
+        return original(self, index)
+
+    monkeypatch.setattr(detail_phase.DetailPhase, "step", step)
+    with pytest.raises(Interrupted):
+        run_detail_phase(options(folder, "resumed"))
+    monkeypatch.setattr(detail_phase.DetailPhase, "step", original)
+    run_detail_phase(options(folder, "resumed"))
+    assert weights(folder, "resumed") == weights(folder, "run")
+
+
+def test_held_out_images_change_nothing(folder, monkeypatch):
+    """Held-out digits painted over: the same weights, byte for byte. A seen digit painted over: others."""
+    codes = latent_gan.codes_path(latent_gan.load_run(folder / "gan")[2])
+
+    kept = codes.read_bytes()
+    try:
+        for label, same in ((7, True), (3, False)):
+            codes.unlink()  # to be encoded anew
+            paint_over(monkeypatch, label)
+            run_detail_phase(options(folder, f"painted-{label}"))
+            assert (weights(folder, f"painted-{label}") == weights(folder, "run")) is same
+    finally:
+        codes.write_bytes(kept)
+
+
+def test_the_generators_rate_rises_to_what_was_asked_for(folder):
+    given = replace(options(folder, "warm", generator_rate=3.0, warmup_images=320), z_dim=4 + 2 * 16)
+    phase = detail_phase.DetailPhase(given, torch.device("cpu"))
+    rates = []
+    for index in (0, 5, 10, 15):
+        phase.step(index)
+        rates.append([phase.pair.optimisers[k].param_groups[0]["lr"] for k in "gd"])
+    ratios = [g / d for g, d in rates]
+    np.testing.assert_allclose(ratios, [1, 2, 3, 3])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_coarse_codes_are_real_images_in_the_share_that_was_asked_for(folder, share, monkeypatch):
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "explorer.networks.Generator.forward", lambda self, z: asked.append(len(z)) or torch.zeros(len(z), 8)
+    )
+    phase = detail_phase.DetailPhase(
+        replace(options(folder, f"share-{share}", real_share=share), z_dim=4 + 2 * 16), torch.device("cpu")
+    )
+    phase.step(0)
+    assert asked[-1] == 32 * (1 - share)
+
+
+def test_what_cannot_be_trained_is_one_sentence(folder):
+    for values in (
+        {"real_share": 1.0}, {"blocks": 0}, {"latent_gan": folder / "ae"}, {"loss": "hinge"},
+    ):  # fmt: skip
+        with pytest.raises(UserError) as caught:
+            run_detail_phase(options(folder, "refused", **values))
+        assert one_sentence(caught.value)
+    assert not (folder / "refused").exists()
+    for run, words in (("nowhere", "no finished detail phase"), ("gan", "of another kind")):
+        with pytest.raises(UserError, match=words):
+            detail_phase.load_run(folder / run)
+
+
+def test_a_run_over_another_first_stage_is_refused(folder):
+    run_detail_phase(options(folder, "mine"))
+    made_by = folder / "mine" / "first_stage.json"
+    made_by.write_text('{"first_stage": "another"}')
+    with pytest.raises(UserError, match="another latent GAN"):
+        run_detail_phase(options(folder, "mine"))
+
+
+# Its bundle
+
+
+@pytest.fixture(scope="module")
+def path(folder: Path) -> Path:
+    return run_bundle(
+        BundleOptions(
+            preset="digits", detail_phase=folder / "run", out=folder / "bundles" / "cascade", generated=330,
+            judge=False, device="cpu",
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle(path: Path) -> Bundle:
+    return open_bundle(path)
+
+
+def test_the_bundle_holds_both_stages(bundle):
+    assert bundle.manifest["networks"]["kind"] == "cascade"
+    stages = {"autoencoder", "latent_gan", "detail_phase"}
+    assert set(bundle.manifest["training"]) == set(bundle.curves) == stages
+    assert bundle.manifest["metrics"]["detail_phase"]["n"] == 323
+    assert "in two stages" in bundle.card
+    assert "| detail_phase |" in bundle.card
+    assert read_json(bundle.path / "bundle.json")["counts"]["components"] == 8
+
+
+def test_samples_are_what_the_generator_makes_of_their_z(bundle):
+    generation = load_generation(bundle)
+    assert isinstance(generation, CascadeGeneration)
+    codes = generation.codes(bundle.generated_z)
+    np.testing.assert_allclose(bundle.generated_codes, codes, rtol=1e-4, atol=1e-5)
+    cut = bundle.codes_of_latents(bundle.standardisation.to_latents(torch.from_numpy(codes)).numpy())
+    assert np.abs(codes - cut).mean() > 0.01  # whole codes, not those of the components
+    pictures = generation.pictures(bundle.generated_z[:3], bundle.generated_codes[:3])
+    np.testing.assert_array_equal(pictures, decode(generation.autoencoder, bundle.generated_codes[:3]))
+
+
+def test_the_timeline_is_the_first_stages(bundle, folder):
+    assert bundle.snapshot_z.shape[1] == 4
+    coarse, _, _ = latent_gan.load_run(folder / "gan")
+    placed = bundle.place(
+        bundle.codes_of_latents(coarse(torch.from_numpy(bundle.snapshot_z).float()).numpy())
+    )
+    spread = bundle.map_real.std(0).mean()
+    assert np.median(np.linalg.norm(placed - bundle.map_snapshots[-1], axis=1)) < 0.05 * spread
+
+
+def test_a_bundle_holds_one_kind_of_generator(folder):
+    for values in ({"pixel_gan": folder / "gan"}, {"image_phase": folder / "gan"}):
+        with pytest.raises(UserError, match="name one of them"):
+            run_bundle(BundleOptions(detail_phase=folder / "run", out=folder / "no", judge=False, **values))
+    assert preset_options(BundleOptions, "bundle", "imagewoof64").detail_phase is None
+
+
+def test_a_cascade_for_another_codec_is_damage(path, folder):
+    manifest = path / "bundle.json"
+    text = manifest.read_text()
+    try:
+        manifest.write_text(text.replace('"code_size": 4', '"code_size": 4', 1).replace(
+            '"noise_channels": 2', '"noise_channels": 3'))  # fmt: skip
+        with pytest.raises(BundleError) as caught:
+            open_bundle(path)
+        assert one_sentence(caught.value)
+    finally:
+        manifest.write_text(text)
+
+
+@pytest.mark.parametrize("page", ["map", "journey", "held_out"])
+def test_the_pages_open(page, path, monkeypatch):
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(path.parent))
+    at = AppTest.from_file(str(ROOT / "explorer" / "pages" / f"{page}.py"), default_timeout=120)
+    at.query_params["bundle"] = "cascade"
+    at.run()
+    assert not at.exception
+    if page == "map":
+        next(b for b in at.button if b.label == "Generate").click().run()
+        assert not at.exception
+        new = at.session_state["new_samples"]
+        expected = load_generation(open_bundle(path)).codes(new.z)
+        np.testing.assert_allclose(new.codes, expected, rtol=1e-4, atol=1e-5)
+
+
+# Whether it reaches a class
+
+
+def test_the_reachability_of_two_stages_is_asked_with_both(path, folder, tmp_path):
+    copy = Path(shutil.copytree(path, tmp_path / "cascade"))
+    report = run_reachability(
+        ReachabilityOptions(
+            copy, seeds="0", doses=(1.0,), images=320, detail_images=96, samples=60, targets=2, restarts=1,
+            search_steps=3, judge_images=640, alphas=(0.05,), device="cpu", cache=folder / "cache",
+            out=tmp_path / "run",
+        )
+    )  # fmt: skip
+    for source in (LATENT, "oracle-1"):
+        assert read_json(tmp_path / "run" / source / "seed-0-detail" / "done.json")["images"] == 96
+    level = report["classes"]["7"]["levels"]["0.05"]
+    assert level[CUT] == level[ROUND_TRIPS]  # two stages model whole codes
+    assert level["samples"][LATENT] == [{"hits": level["samples"][LATENT][0]["hits"], "n": 60}]
+    oracle = detail_phase.load_run(tmp_path / "run" / "oracle-1" / "seed-0-detail", OracleDetailPhase)[0]
+    plain = detail_phase.load_run(tmp_path / "run" / LATENT / "seed-0-detail")[0]
+    assert any(not torch.equal(a, b) for a, b in zip(oracle.parameters(), plain.parameters(), strict=True))
+    assert open_bundle(copy).reachability is not None
+
+
+def test_an_oracles_second_stage_sees_the_held_out_class(folder):
+    out = folder / "oracle"
+    first = {**TINY_GAN, "preset": "digits", "autoencoder": folder / "ae", "out": out / "gan"}
+    run_oracle(OracleOptions(**first))
+    given = replace(options(out, "detail"), z_dim=4 + 2 * 16)
+    oracle = OracleDetailPhase(given, torch.device("cpu"))
+    plain = detail_phase.DetailPhase(replace(given, latent_gan=folder / "gan"), torch.device("cpu"))
+    assert len(oracle.real) > len(plain.real)
+    assert torch.equal(oracle.real[: len(plain.real)], plain.real)
