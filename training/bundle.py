@@ -178,7 +178,10 @@ def run_bundle(options: BundleOptions) -> Path:
     judged, verdicts = _judge(generation, dataset, pictures.numpy(), real, z.numpy(), generated, options)
     monitor = latent_gan.CodeMonitor(gan.codes, standard, gan.options.seed)
     z_evaluation = fixed_z(gan.options, monitor.n, purpose=1).numpy()
-    gaussian = torch.randn(monitor.n, len(standard.scale), generator=draw)
+    whole = standard  # of all that the generator models
+    if gan.stage == "detail_phase":
+        whole = Standardisation.fit(gan.codes["train"], model.config.code_dim)
+    gaussian = torch.randn(monitor.n, len(whole.scale), generator=draw)
     manifest: dict[str, Any] = {
         "name": options.out.name,
         "created": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -211,7 +214,7 @@ def run_bundle(options: BundleOptions) -> Path:
                 **monitor(torch.from_numpy(generation.codes(z_evaluation))),
                 "components": len(standard.scale),
             },
-            "gaussian": monitor(standard.to_codes(gaussian)),
+            "gaussian": monitor(whole.to_codes(gaussian)),
             "map": placement,
         },
         "judge": judged,

@@ -27,7 +27,8 @@ from sklearn.preprocessing import StandardScaler
 from explorer.bundle import EVALUATION, Bundle, BundleError, open_bundle, update_bundle
 from explorer.decoding import decode, encode
 from explorer.generation import load_generation
-from explorer.networks import Autoencoder
+from explorer.latent import Standardisation
+from explorer.networks import Autoencoder, CascadeConfig
 from explorer.rates import share
 from training import card, metrics
 from training.autoencoder import AutoencoderOptions
@@ -197,9 +198,8 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
     n = min(len(val), len(train), len(bundle.generated_codes))
     val = np.sort(rng.choice(val, n, replace=False))
     subset = np.sort(rng.choice(len(train), n, replace=False))  # of train, as many as val
-    normal = torch.randn(
-        n, len(bundle.standardisation.scale), generator=torch.Generator().manual_seed(options.seed)
-    )
+    standard = modelled(bundle)
+    normal = torch.randn(n, len(standard.scale), generator=torch.Generator().manual_seed(options.seed))
 
     def round_trips(rows: np.ndarray) -> np.ndarray:
         return decode(model, bundle.real_codes[rows])
@@ -214,9 +214,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
         "training crops": every_train[subset],
         "round trips": trips_train[subset],
         "samples": ask("samples", generation.pictures(bundle.generated_z[:n], bundle.generated_codes[:n])),
-        "Gaussian codes": ask(
-            "Gaussian codes", decode(model, bundle.standardisation.to_codes(normal).numpy())
-        ),
+        "Gaussian codes": ask("Gaussian codes", decode(model, standard.to_codes(normal).numpy())),
     }
     real = judged["crops"].features
     result: dict[str, Any] = {
@@ -232,8 +230,8 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
         everything = {**judged, "scrambled crops": ask("scrambled crops", scramble_phases(crops))}
         result["recognisability"] = recognisability(everything, labels, [i for i in index if i is not None])
     # Replays for the positive control: training crops through the decoder once more, from a noisy code.
-    noise = rng.normal(size=(n, len(bundle.standardisation.scale))).astype(np.float32)
-    replays = _in_components(bundle, model, bundle.real_codes[train[subset]], REPLAY_NOISE * noise)
+    noise = rng.normal(size=(n, len(standard.scale))).astype(np.float32)
+    replays = _in_components(standard, model, bundle.real_codes[train[subset]], REPLAY_NOISE * noise)
     replayed = ask("replays", replays)
     samples = judged["samples"].features
     result["memorisation"] = {
@@ -244,7 +242,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
         ),
     }
     # For a latent GAN these are the samples; a pixel GAN's are so brought to the replays' blur.
-    cut = ask("samples by their components", _in_components(bundle, model, bundle.generated_codes[:n]))
+    cut = ask("samples by their components", _in_components(standard, model, bundle.generated_codes[:n]))
     result["structure"] = structure(
         replayed.features, judged["Gaussian codes"].features, cut.features, options.seed
     )
@@ -283,11 +281,18 @@ def _memorised_latents(
     )  # fmt: skip
 
 
+def modelled(bundle: Bundle) -> Standardisation:
+    """Whitened components of what the bundle's generator models: of two stages, all of them."""
+    if isinstance(bundle.gan_config, CascadeConfig):
+        codes = torch.from_numpy(bundle.real_codes[bundle.splits == "train"])
+        return Standardisation.fit(codes, codes.shape[1])
+    return bundle.standardisation
+
+
 def _in_components(
-    bundle: Bundle, model: Autoencoder, codes: np.ndarray, noise: np.ndarray | float = 0.0
+    standard: Standardisation, model: Autoencoder, codes: np.ndarray, noise: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Pictures uint8 of codes float32 (n, code_dim), cut to the whitened components, plus noise on these."""
-    standard = bundle.standardisation
+    """Pictures uint8 of codes float32 (n, code_dim), cut to whitened components, plus noise on these."""
     latents = standard.to_latents(torch.from_numpy(codes)) + torch.as_tensor(noise)
     return decode(model, standard.to_codes(latents).numpy())
 

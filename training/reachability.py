@@ -49,7 +49,7 @@ from training.controls import CONTROLS
 from training.detail_phase import DetailPhase, DetailPhaseOptions, run_detail_phase
 from training.detail_phase import load_run as load_detail_phase
 from training.device import autocast, device_name, resolve_device
-from training.evaluate import EvaluateOptions, open_evaluated, scramble_phases
+from training.evaluate import EvaluateOptions, modelled, open_evaluated, scramble_phases
 from training.hits import PASSING, Scored, gate, is_hit, realism, thresholds
 from training.inversion import search
 from training.judge import JUDGE_NAME, Judge
@@ -420,8 +420,7 @@ class Reachability:
             buffers = dict(self.bundle.load_generator().named_buffers())
             untrained.load_state_dict({**untrained.state_dict(), **buffers})
         self._enter_latent(UNTRAINED, 0, untrained.eval().requires_grad_(False), standard)
-        if not isinstance(self.gan_config, GanConfig):  # which has all components
-            standard = Standardisation.fit(torch.from_numpy(codes), codes.shape[1])
+        standard = modelled(self.bundle)
         latents = standard.to_latents(torch.from_numpy(codes)).numpy()
         for name, control in CONTROLS.items():
 
