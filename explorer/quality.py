@@ -8,7 +8,7 @@ PICTURES = {
     "samples": "generated",
     "round trips": "round trips: the best the decoder can do",
     "training crops": "training photographs",
-    "Gaussian codes": "random codes: an untrained latent GAN",
+    "Gaussian codes": "random codes, drawn from a Gaussian",
 }
 
 
@@ -33,8 +33,8 @@ def quality(evaluation: dict[str, Any]) -> str:
 Against {evaluation["n"]:,} seen validation photographs, and as many pictures of each kind, in the features of
 {evaluation["judge"]["name"]}, which took no part in training.
 
-*Structure*: share that a classifier takes for real training codes, not for an untrained latent GAN's; of
-real ones it finds {structured("replays")}.
+*Structure*: share that a classifier takes for real training codes, not for random ones; of real ones it
+finds {structured("replays")}.
 
 Look like copies of a training image, by their codes: {copied("samples")} of the generated ones,
 {copied("unseen")} of unseen photographs, {copied("replayed")} of replayed training codes. In brackets: 95 %

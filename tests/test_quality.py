@@ -27,7 +27,7 @@ EVALUATION = {
 def test_samples_stand_beside_floor_ceiling_and_control_with_intervals():
     text = quality(EVALUATION)
     assert "| generated | 111 | 0.250 | 0.500 [0.404, 0.596] |" in text
-    assert "| random codes: an untrained latent GAN | 900 | 0.250 | 0.080 [" in text
+    assert "| random codes, drawn from a Gaussian | 900 | 0.250 | 0.080 [" in text
     assert "| training photographs | 5 |" in text
     assert "0.900 [" in text
     assert "1,234" in text

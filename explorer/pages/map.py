@@ -8,6 +8,7 @@ from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
 from explorer.map_figure import COLOUR_BY, Layer, layers, map_figure, selected_points
 from explorer.neighbours import nearest_real, selection_table, stratified
+from explorer.networks import CascadeConfig
 from explorer.palette import current_theme
 from explorer.photographs import Photographs, current_photographs
 from explorer.points import NewSamples, Point, label_of, pictures_of
@@ -72,6 +73,8 @@ def pick_snapshot(bundle: Bundle) -> int | None:
     if not last:
         return None
 
+    stage = "the first stage" if isinstance(bundle.gan_config, CascadeConfig) else "the GAN"
+
     def moment(index: int) -> str:
         return f"{bundle.snapshot_images[index]:,} images" if index < last else "end"
 
@@ -81,7 +84,7 @@ def pick_snapshot(bundle: Bundle) -> int | None:
         value=last,
         format_func=moment,
         key="snapshot",
-        help=f"Watch the GAN learn: the same {len(bundle.snapshot_z)} samples at moments of its training, "
+        help=f"Watch {stage} learn: the same {len(bundle.snapshot_z)} samples at moments of its training, "
         "by training images seen. They cannot be picked. At the end: the final "
         f"{len(bundle.generated_z):,}.",
     )
