@@ -157,6 +157,12 @@ def test_finished_trials_are_not_run_again(swept, monkeypatch):
     assert rows(swept.out) == before
 
 
+def test_trials_have_the_lengths_that_were_asked_for(tmp_path):
+    lengths = {"autoencoder_images": 1, "latent_gan_images": 2, "detail_phase_images": 3}
+    for trial in sweep.trials(SweepOptions(**{**TINY, **lengths}, out=tmp_path)):
+        assert {k: getattr(trial, k) for k in lengths} == lengths
+
+
 def test_a_trial_of_other_lengths_or_without_its_bundle_is_not_finished(swept, tmp_path):
     options = SweepOptions(**TINY, out=swept.out)
     done = sweep.trials(options)[0]

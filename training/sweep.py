@@ -63,6 +63,8 @@ class SweepOptions:
     """Training length of the autoencoders, in images; the preset's by default."""
     latent_gan_images: int | None = None
     """Training length of the GANs, in codes; the preset's by default."""
+    detail_phase_images: int | None = None
+    """Training length of their detail phases, in codes; the preset's by default."""
     out: Path = Path("runs/sweep")
     """Folder of the sweep: its table, the trials' runs and bundles."""
     cpus: int = 1
@@ -91,7 +93,8 @@ def trials(options: SweepOptions) -> list[PipelineOptions]:
         trial = PipelineOptions(
             preset=preset, hold_out=tuple(hold_out), seed=seed, source=options.source, name=name,
             autoencoder_images=options.autoencoder_images, latent_gan_images=options.latent_gan_images,
-            runs=out / "runs", out=out / "bundles" / name, device="auto" if options.gpus else "cpu",
+            detail_phase_images=options.detail_phase_images, runs=out / "runs", out=out / "bundles" / name,
+            device="auto" if options.gpus else "cpu",
         )  # fmt: skip
         stages(trial)  # finds an unknown preset
         if name.casefold() in found:  # the pipeline forgives case in a class's name
