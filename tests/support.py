@@ -30,6 +30,7 @@ from explorer.networks import (
     PixelGanConfig,
     PixelGenerator,
 )
+from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.data import dataset
 from training.data.cache import open_store
 
@@ -252,6 +253,12 @@ def write_classes(root: Path, classes: Mapping[str, tuple[int, int, int]], n: in
         for i in range(n):
             write_image(root / name / f"{name}-{i:03d}.png", colour)
     return root
+
+
+def tiny_autoencoder(folder: Path, **values: Any) -> Path:
+    """A finished autoencoder run on digits, in ``folder``/ae."""
+    given = {**TINY_AUTOENCODER, "cache": folder / "cache", "out": folder / "ae", **values}
+    return run_autoencoder(AutoencoderOptions(**given))
 
 
 def paint_over(monkeypatch: pytest.MonkeyPatch, label: int) -> None:

@@ -17,9 +17,8 @@ from explorer.bundle import Bundle, BundleError, open_bundle
 from explorer.decoding import decode
 from explorer.generation import CascadeGeneration, load_generation
 from explorer.reachability import CUT, LATENT, ROUND_TRIPS
-from tests.support import TINY_AUTOENCODER, TINY_DETAIL_PHASE, TINY_GAN, one_sentence, paint_over
+from tests.support import TINY_DETAIL_PHASE, TINY_GAN, one_sentence, paint_over, tiny_autoencoder
 from training import detail_phase, latent_gan
-from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError, preset_options
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
@@ -35,8 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished autoencoder, of codes of 64 numbers, and a finished GAN on 8 of their components."""
     folder = tmp_path_factory.mktemp("detail")
     torch.set_num_threads(1)
-    tiny = {**TINY_AUTOENCODER, "preset": "digits", "code_channels": 4, "images": 6_400}
-    run_autoencoder(AutoencoderOptions(**{**tiny, "cache": folder / "cache", "out": folder / "ae"}))
+    tiny_autoencoder(folder, preset="digits", code_channels=4, images=6_400)
     run_latent_gan(
         LatentGanOptions(
             **{**TINY_GAN, "autoencoder": folder / "ae", "out": folder / "gan", "preset": "digits"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import TINY_AUTOENCODER, TINY_GAN, TINY_IMAGE_PHASE, paint_over
+from tests.support import TINY_GAN, TINY_IMAGE_PHASE, paint_over, tiny_autoencoder
 from training import autoencoder, image_phase, latent_gan
 from training.cli import UserError
 from training.loop import read_json, read_metrics
@@ -20,9 +20,7 @@ def make(kind: type, values: dict, **more):
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phases")
     torch.set_num_threads(1)
-    autoencoder.run_autoencoder(
-        make(autoencoder.AutoencoderOptions, TINY_AUTOENCODER, cache=folder / "cache", out=folder / "ae")
-    )
+    tiny_autoencoder(folder)
     latent_gan.run_latent_gan(
         make(latent_gan.LatentGanOptions, TINY_GAN, autoencoder=folder / "ae", out=folder / "gan")
     )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import TINY_AUTOENCODER, TINY_GAN, one_sentence
-from training.autoencoder import AutoencoderOptions, load_run, run_autoencoder
+from tests.support import TINY_GAN, one_sentence, tiny_autoencoder
+from training.autoencoder import load_run
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError
 from training.data.dataset import Dataset, open_dataset
@@ -20,9 +20,7 @@ from training.splits import LEARN, judging_parts
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("oracle")
-    run_autoencoder(
-        AutoencoderOptions(**{**TINY_AUTOENCODER, "cache": folder / "cache", "out": folder / "ae"})
-    )
+    tiny_autoencoder(folder)
     return folder
 
 

@@ -23,9 +23,8 @@ from explorer.networks import to_uint8
 from explorer.player.journey import End, code_path, travel, z_path
 from explorer.points import Point, pictures_of
 from explorer.sampling import draw_samples
-from tests.support import TINY_AUTOENCODER, TINY_PIXEL_GAN, one_sentence
+from tests.support import TINY_PIXEL_GAN, one_sentence, tiny_autoencoder
 from training import evaluate, pixel_gan
-from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.autoencoder import load_run as load_autoencoder
 from training.bundle import BundleOptions, _judge, run_bundle
 from training.cli import UserError, preset_options
@@ -40,8 +39,7 @@ KEY = "journey/pixels"
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished autoencoder, of codes of 64 numbers, and a finished pixel GAN."""
     folder = tmp_path_factory.mktemp("pixel-bundle")
-    tiny = {**TINY_AUTOENCODER, "preset": "digits", "code_channels": 4}
-    run_autoencoder(AutoencoderOptions(**{**tiny, "cache": folder / "cache", "out": folder / "ae"}))
+    tiny_autoencoder(folder, preset="digits", code_channels=4)
     run_pixel_gan(PixelGanOptions(**{**TINY_PIXEL_GAN, "autoencoder": folder / "ae", "out": folder / "gan"}))
     return folder
 

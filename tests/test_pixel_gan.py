@@ -9,10 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from explorer.networks import Discriminator, GanConfig, Generator
-from tests.support import TINY_AUTOENCODER, TINY_PIXEL_GAN, one_sentence
+from tests.support import TINY_PIXEL_GAN, one_sentence, tiny_autoencoder
 from training import pixel_gan
 from training.adversarial import AdversarialOptions, AdversarialPair, overfit, sample
-from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, preset_options
 from training.data.dataset import open_dataset
@@ -26,9 +25,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pixels")
-    run_autoencoder(
-        AutoencoderOptions(**{**TINY_AUTOENCODER, "cache": folder / "cache", "out": folder / "ae"})
-    )
+    tiny_autoencoder(folder)
     return folder
 
 
