@@ -72,7 +72,7 @@ class Trained:
 
     stage: latent_gan, detail_phase or pixel_gan. options: the GAN's; first: those of the GAN whose training
     the snapshots show, the same one but for a detail phase. folders: of the runs, by stage.
-    codes, standard: see ``training.latent_gan.dual_space``.
+    codes, standard: see ``training.latent_gan.seen_codes``.
     """
 
     stage: str
@@ -120,7 +120,8 @@ def _pixel_gan(options: BundleOptions, folder: Path, device: torch.device) -> Tr
     latent = preset_options(latent_gan.LatentGanOptions, "latent_gan", data.preset)
     latent_dim = min(latent.latent_dim, model.config.code_dim)
     latent = replace(latent, autoencoder=gan.autoencoder, latent_dim=latent_dim)
-    codes, standard = latent_gan.dual_space(latent, model, dataset, data.seed, device)
+    codes = latent_gan.seen_codes(latent, model, dataset, data.seed, device)
+    standard = Standardisation.fit(codes["augmented"], latent_dim)
     generation = PixelGeneration(model.cpu().half().float(), generator.half().float())
     folders = {"autoencoder": gan.autoencoder, "pixel_gan": folder}
     return Trained("pixel_gan", gan, gan, folders, dataset, generation, codes, standard)

@@ -124,7 +124,7 @@ class DetailPhase(GanTraining):
         model, data = load_autoencoder_run(first.autoencoder)
         dataset = open_dataset(data)
         more = self.more_codes(first, model.to(device), dataset, device)
-        codes, _ = latent_gan.dual_space(first, model, dataset, data.seed, device, more)
+        codes = latent_gan.seen_codes(first, model, dataset, data.seed, device, more)
         self.codes, self.standard = codes, standard
         self.monitor = latent_gan.CodeMonitor(codes, standard, options.seed)
         self.real = codes["augmented"].to(device)

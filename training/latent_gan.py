@@ -79,15 +79,15 @@ def codes_path(options: LatentGanOptions) -> Path:
     return options.autoencoder / f"codes-{options.copies}.safetensors"
 
 
-def dual_space(
+def seen_codes(
     options: LatentGanOptions,
     model: Autoencoder,
     dataset: Dataset,
     seed: int,
     device: torch.device,
     more: Tensor | None = None,
-) -> tuple[dict[str, Tensor], Standardisation]:
-    """Codes of the seen images, see ``training_codes``, and the standardisation fitted on them.
+) -> dict[str, Tensor]:
+    """Codes of the seen images, see ``training_codes``.
 
     seed: the autoencoder's, of the shifted and mirrored copies. more: codes (k, code_dim) to count among the
     augmented ones, see ``LatentGan.more_codes``.
@@ -97,7 +97,7 @@ def dual_space(
     )
     if more is not None:
         codes["augmented"] = torch.cat([codes["augmented"], more])
-    return codes, Standardisation.fit(codes["augmented"], options.latent_dim)
+    return codes
 
 
 def _check_autoencoder(path: Path, model: torch.nn.Module) -> None:
@@ -173,7 +173,8 @@ class LatentGan(GanTraining):
         dataset = open_dataset(data_options)
         _check_autoencoder(options.out / "autoencoder.json", model)
         more = self.more_codes(model.to(device), dataset)
-        self.codes, self.standard = dual_space(options, model, dataset, data_options.seed, device, more)
+        self.codes = seen_codes(options, model, dataset, data_options.seed, device, more)
+        self.standard = Standardisation.fit(self.codes["augmented"], options.latent_dim)
         self.monitor = CodeMonitor(self.codes, self.standard, options.seed)
         self.real = self.standard.to_latents(self.codes["augmented"]).to(device)
         # In code space, per unit of standard deviation.
