@@ -294,8 +294,12 @@ class Reachability:
 
     def judge_real(self, kind: str) -> None:
         """Judge the calibration and test images, as photographs or through the codec."""
+        cut = self._cuts(kind)
+        if kind == CUT and not cut:  # nothing is left out, so these are the round trips
+            self.scored[kind] = self.scored[ROUND_TRIPS]
+            return
         rows = np.flatnonzero(self.parts != LEARN)
-        key = kind + (digest(self.bundle.standardisation) if self._cuts(kind) else "")
+        key = kind + (digest(self.bundle.standardisation) if cut else "")
         self.scored[kind] = {
             0: self.score(f"real-{kind.replace(' ', '-')}", key, lambda: self.real(kind, rows))
         }
