@@ -169,7 +169,8 @@ def figures(row: dict[str, Any]) -> dict[str, float]:
     """What the table shows of a finished trial, by name."""
     if row["status"] != "done":
         return {}
-    codec, gan = row["metrics"]["codec"], row["metrics"]["latent_gan"]
+    metrics = row["metrics"]
+    codec, gan = metrics["codec"], metrics.get("detail_phase") or metrics["latent_gan"]
     shown = {"minutes": row["seconds"] / 60}
     for part, names in (("seen", {"seen val"}), ("held out", codec.keys() - {"seen val"})):
         if n := sum(codec[name]["n"] for name in names):
