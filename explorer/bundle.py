@@ -85,9 +85,7 @@ class Bundle:
     manifest: the whole of bundle.json. classes: names. held_out: those of them held out.
     labels: int64 (n,). splits: str (n,), one of SPLITS. names: file names relative to the source.
     real_codes: float32 (n, code_dim), of 7 bits each where they are stored.
-    generated_z: float16 (m, z_dim). generated_codes: float32 (m, code_dim), those of a latent generator's
-    output; or of a pixel generator's pictures, then of 7 bits where they are stored. A cascade's are not
-    stored, but generated when the bundle is opened.
+    generated_z: float16 (m, z_dim).
     snapshot_z: float16 (r, z_dim), a cascade's first stage's; snapshot_latents: float16 (s, r, latent_dim);
     snapshot_images: int64 (s,), training images seen at each snapshot.
     map_real (n, 2), map_generated (m, 2), map_snapshots (s, r, 2): float32 map coordinates.
@@ -107,7 +105,6 @@ class Bundle:
     names: tuple[str, ...]
     real_codes: np.ndarray
     generated_z: np.ndarray
-    generated_codes: np.ndarray
     snapshot_z: np.ndarray
     snapshot_latents: np.ndarray
     snapshot_images: np.ndarray
@@ -124,6 +121,7 @@ class Bundle:
     autoencoder_config: AutoencoderConfig
     gan_config: AnyGanConfig
     _weights: dict[str, dict[str, torch.Tensor]] = field(repr=False)
+    _stored_codes: np.ndarray | None = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -134,6 +132,19 @@ class Bundle:
     def held_out_labels(self) -> np.ndarray:
         """Class indices int64 of the held-out classes."""
         return np.array([self.classes.index(c) for c in self.held_out], np.int64)
+
+    @cached_property
+    def generated_codes(self) -> np.ndarray:
+        """Codes float32 (m, code_dim) of the generated samples.
+
+        Those of a latent generator's output; or of a pixel generator's pictures, then of 7 bits where they
+        are stored. A cascade's are not stored, but generated when first asked for: a second's work.
+        """
+        if self._stored_codes is not None:
+            return self._stored_codes
+        generator = self.load_generator()
+        assert isinstance(generator, CascadeGenerator)  # of the others they are stored
+        return generate(generator, self.generated_z)
 
     @cached_property
     def _map_features(self) -> np.ndarray:
@@ -448,17 +459,15 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         arrays = arrays_of(f"{network}.safetensors")
         _expect(arrays, path / f"{network}.safetensors", {})
         weights[network] = {k: torch.from_numpy(v) for k, v in arrays.items()}
-    generator = _load_generator(gan, weights["generator"], path)  # checks the weights' names and shapes
-    if isinstance(generator, PixelGenerator):
+    stored_codes: np.ndarray | None = None
+    if isinstance(gan, PixelGanConfig):
         shapes = {"generated": (m, code_dim), "generated_scale": (code_dim,)}
         _expect(codes, path / "codes.safetensors.gz", shapes)
-        generated = codes["generated"] * codes["generated_scale"]
-    elif isinstance(generator, CascadeGenerator):
-        generated = generate(generator, latents["generated_z"])
-    else:
+        stored_codes = codes["generated"] * codes["generated_scale"]
+    elif isinstance(gan, GanConfig):
         _expect(latents, path / "latents.safetensors", {"generated_latents": (m, latent_dim)})
         stored = torch.from_numpy(latents["generated_latents"].astype(np.float32))
-        generated = standard.to_codes(stored).numpy()
+        stored_codes = standard.to_codes(stored).numpy()
     names = _parse(
         path / "images.json", lambda text: tuple(json.loads(text)["names"]), contents["images.json"]
     )
@@ -474,7 +483,6 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         names=names,
         real_codes=codes["codes"] * codes["scale"],
         generated_z=latents["generated_z"],
-        generated_codes=generated,
         snapshot_z=latents["snapshot_z"],
         snapshot_latents=latents["snapshot_latents"],
         snapshot_images=latents["snapshot_images"].astype(np.int64),
@@ -491,8 +499,9 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         autoencoder_config=autoencoder,
         gan_config=gan,
         _weights=weights,
+        _stored_codes=stored_codes,
     )
-    bundle.load_autoencoder()  # checks these weights too
+    bundle.load_autoencoder(), bundle.load_generator()  # checks the weights' names and shapes
     return bundle
 
 

@@ -13,19 +13,29 @@ from explorer.networks import Autoencoder, CascadeGenerator, Generator, PixelGen
 
 
 @dataclass(frozen=True)
-class LatentGeneration:
-    """A GAN on codes: the generator yields latents, the decoder draws them.
+class _DrawnByDecoder:
+    """A GAN on codes, whose samples the decoder draws.
 
     drawn_by: who draws a sample. note: what a reader must know of the samples, if anything.
     decoded: what the decoder shows of a sample's code, if that is not the sample's picture.
     """
 
     autoencoder: Autoencoder
-    generator: Generator
-    standardisation: Standardisation
     drawn_by: ClassVar[str] = "the decoder"
     note: ClassVar[str] = ""
     decoded: ClassVar[str] = ""
+
+    def pictures(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Pictures uint8 (n, s, s, 3) of samples, from their z float (n, z_dim) and codes (n, code_dim)."""
+        return decode(self.autoencoder, codes)
+
+
+@dataclass(frozen=True)
+class LatentGeneration(_DrawnByDecoder):
+    """A GAN on codes: the generator yields latents."""
+
+    generator: Generator
+    standardisation: Standardisation
 
     @torch.inference_mode()
     def codes(self, z: np.ndarray) -> np.ndarray:
@@ -33,38 +43,23 @@ class LatentGeneration:
         latents = self.generator(torch.from_numpy(z.astype(np.float32)))
         return self.standardisation.to_codes(latents).numpy()
 
-    def pictures(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Pictures uint8 (n, s, s, 3) of samples, from their z float (n, z_dim) and codes (n, code_dim)."""
-        return decode(self.autoencoder, codes)
-
 
 @dataclass(frozen=True)
-class CascadeGeneration:
-    """A GAN on codes in two stages: the generator yields whole codes, the decoder draws them.
+class CascadeGeneration(_DrawnByDecoder):
+    """A GAN on codes in two stages: the generator yields whole codes."""
 
-    The same methods and words as ``LatentGeneration``.
-    """
-
-    autoencoder: Autoencoder
     generator: CascadeGenerator
-    drawn_by: ClassVar[str] = "the decoder"
-    note: ClassVar[str] = ""
-    decoded: ClassVar[str] = ""
 
     def codes(self, z: np.ndarray) -> np.ndarray:
         """Codes float32 (n, code_dim) of samples, from their z float (n, z_dim)."""
         return generate(self.generator, z)
-
-    def pictures(self, z: np.ndarray, codes: np.ndarray) -> np.ndarray:
-        """Pictures uint8 (n, s, s, 3) of samples, from their z float (n, z_dim) and codes (n, code_dim)."""
-        return decode(self.autoencoder, codes)
 
 
 @dataclass(frozen=True)
 class PixelGeneration:
     """A GAN on pixels: the generator draws by itself, and the encoder gives its pictures their codes.
 
-    The same methods and words as ``LatentGeneration``.
+    The same methods and words as those drawn by the decoder.
     """
 
     autoencoder: Autoencoder

@@ -37,7 +37,7 @@ from training.adversarial import (
 )
 from training.autoencoder import load_run as load_autoencoder_run
 from training.cli import UserError, print_dry_run
-from training.codes import weights_digest
+from training.codes import check_made_over, weights_digest
 from training.data.dataset import Dataset, open_dataset
 from training.device import resolve_device
 from training.loop import (
@@ -46,7 +46,6 @@ from training.loop import (
     open_run,
     options_from_json,
     read_json,
-    write_json,
 )
 
 
@@ -204,14 +203,11 @@ def run_detail_phase(options: DetailPhaseOptions, kind: type[DetailPhase] = Deta
     coarse, _, first = latent_gan.load_run(options.latent_gan, kind.first_kind)
     options = replace(options, autoencoder=first.autoencoder, z_dim=options.config(coarse.config).z_dim)
     open_run(options, device)
-    begun = options.out / "first_stage.json"
-    made_by = {"first_stage": weights_digest(coarse)}
-    if begun.is_file() and read_json(begun) != made_by:
-        raise UserError(
-            f"{options.out} was begun over another latent GAN than {options.latent_gan} holds now; "
-            "train the detail phase in another --out"
-        )
-    write_json(begun, made_by)
+    check_made_over(
+        options.out / "first_stage.json", "first_stage", coarse,
+        f"{options.out} was begun over another latent GAN than {options.latent_gan} holds now; "
+        "train the detail phase in another --out",
+    )  # fmt: skip
     if not (options.out / "done.json").is_file():
         for _ in kind(options, device).train():
             pass
@@ -221,14 +217,16 @@ def run_detail_phase(options: DetailPhaseOptions, kind: type[DetailPhase] = Deta
 def load_run(
     folder: Path, kind: type[DetailPhase] = DetailPhase
 ) -> tuple[CascadeGenerator, Standardisation, DetailPhaseOptions]:
-    """The averaged generator of a finished run, the first stage's standardisation, and its options."""
+    """The averaged generator of a finished run, the standardisation in it, and its options."""
     if not (folder / "done.json").is_file():
         raise UserError(
             f"{folder} holds no finished detail phase; run python -m training.latent_gan --phase detail first"
         )
     saved = options_from_json(DetailPhaseOptions, read_json(folder / "options.json")["options"])
     options = replace(saved, out=folder)  # a run's folder may have been moved
-    coarse, standard, _ = latent_gan.load_run(options.latent_gan, kind.first_kind)
+    coarse, _, _ = latent_gan.load_run(options.latent_gan, kind.first_kind)
     generator = CascadeGenerator(options.config(coarse.config))
     load_weights(folder / "generator.safetensors", generator)
+    # Its own copy: the first stage may have been trained again since.
+    standard = Standardisation(*(b.clone() for b in (generator.mean, generator.components, generator.scale)))
     return generator.eval().requires_grad_(False), standard, options

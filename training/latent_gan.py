@@ -29,7 +29,7 @@ from training.adversarial import (
 )
 from training.autoencoder import load_run as load_autoencoder_run
 from training.cli import UserError, print_dry_run
-from training.codes import training_codes, weights_digest
+from training.codes import check_made_over, training_codes
 from training.data.dataset import Dataset, open_dataset
 from training.device import resolve_device
 from training.loop import (
@@ -39,7 +39,6 @@ from training.loop import (
     options_from_json,
     read_json,
     write_atomically,
-    write_json,
 )
 
 
@@ -98,17 +97,6 @@ def seen_codes(
     if more is not None:
         codes["augmented"] = torch.cat([codes["augmented"], more])
     return codes
-
-
-def _check_autoencoder(path: Path, model: torch.nn.Module) -> None:
-    """Note in the run's folder which autoencoder it is over; refuse to go on over another one."""
-    made_by = {"autoencoder": weights_digest(model)}
-    if path.is_file() and read_json(path) != made_by:
-        raise UserError(
-            f"{path.parent} was begun with another autoencoder than the one there is now; "
-            "train the GAN in another --out"
-        )
-    write_json(path, made_by)
 
 
 class CodeMonitor:
@@ -171,7 +159,11 @@ class LatentGan(GanTraining):
         model, data_options = load_autoencoder_run(options.autoencoder)
         config = _checked_config(options, model.config.code_shape)
         dataset = open_dataset(data_options)
-        _check_autoencoder(options.out / "autoencoder.json", model)
+        check_made_over(
+            options.out / "autoencoder.json", "autoencoder", model,
+            f"{options.out} was begun with another autoencoder than the one there is now; "
+            "train the GAN in another --out",
+        )  # fmt: skip
         more = self.more_codes(model.to(device), dataset)
         self.codes = seen_codes(options, model, dataset, data_options.seed, device, more)
         self.standard = Standardisation.fit(self.codes["augmented"], options.latent_dim)

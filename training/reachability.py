@@ -366,7 +366,8 @@ class Reachability:
     def _enter_trained(self, name: str, seed: int, first: Path, kind: Any, second: type[DetailPhase]) -> None:
         """A trained GAN, with a detail phase over it where the bundle's has one."""
         if isinstance(self.gan_config, GanConfig):
-            return self._enter_latent(name, seed, *load_latent_gan(first, kind)[:2])
+            self._enter_latent(name, seed, *load_latent_gan(first, kind)[:2])
+            return
         saved = self.bundle.manifest["training"]["detail_phase"]["options"]
         options = replace(
             options_from_json(DetailPhaseOptions, saved), seed=seed, latent_gan=first,
@@ -374,7 +375,7 @@ class Reachability:
             images=self.options.detail_images or saved["images"],
         )  # fmt: skip
         run_detail_phase(options, second)
-        return self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2])
+        self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2])
 
     def train_pixel(self, seed: int) -> None:
         """Train a pixel GAN on the same images."""
