@@ -312,9 +312,10 @@ def _check_race(found: dict[str, Any], path: Path) -> dict[str, Any]:
         if not found["seeds"]:
             raise ValueError("no seed")
         for seed in found["seeds"]:
-            for part in (seed["codec"], *(seed["contestants"][name] for name in (LATENT, PIXEL))):
+            for part in (seed["codec"], *seed["contestants"].values()):
                 for key in ("seconds", "seconds_per_step", "flops_per_step", "batch"):
                     float(part[key])
+            seed["contestants"][LATENT], seed["contestants"][PIXEL]
             float(seed["encoding"]["seconds"]), float(seed["ceiling"])
             for contestant in seed["contestants"].values():
                 for point in contestant["curve"]:

@@ -12,7 +12,15 @@ from typing import Any
 
 from explorer.rates import share
 
-LATENT, PIXEL = "latent", "pixel"  # the two that every race has; others vary their optimiser
+LATENT, PIXEL = "latent", "pixel"  # the two that every race has; others vary their stages or optimiser
+CASCADE = "cascade"
+NAMES = {
+    LATENT: "latent GAN",
+    CASCADE: "latent GAN in two stages",
+    PIXEL: "pixel GAN",
+    "latent-sgd": "latent GAN, SGD",
+    "pixel-sgd": "pixel GAN, SGD",
+}
 UNTRAINED = "untrained"
 TOLERANCE = 5.0  # seconds by which evaluations at one mark may differ, because turns last a few
 Curve = list[dict[str, Any]]
@@ -75,6 +83,16 @@ class Level:
     break_even: tuple[float, ...]
 
 
+def on_codes(race: dict[str, Any]) -> list[str]:
+    """The contestants on codes that are compared with the pixel GAN: those that every seed has."""
+    return [n for n in (LATENT, CASCADE) if all(n in seed["contestants"] for seed in race["seeds"])]
+
+
+def entries(race: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """What was measured of a contestant, of every seed that has it."""
+    return [seed["contestants"][name] for seed in race["seeds"] if name in seed["contestants"]]
+
+
 def best(curve: Curve) -> float:
     """The lowest distance of a curve; infinite where nothing was measured."""
     return min((float(point["frechet"]) for point in curve), default=inf)
@@ -83,14 +101,14 @@ def best(curve: Curve) -> float:
 def untrained(race: dict[str, Any], name: str) -> float:
     """Median over seeds of a contestant's distance before any training; infinite where not measured."""
     return median(
-        next((float(p["frechet"]) for p in seed["contestants"][name]["curve"] if p["seconds"] == 0), inf)
-        for seed in race["seeds"]
+        next((float(p["frechet"]) for p in entry["curve"] if p["seconds"] == 0), inf)
+        for entry in entries(race, name)
     )
 
 
 def best_of(race: dict[str, Any], name: str) -> float:
     """Median over seeds of a contestant's lowest distance."""
-    return median(best(seed["contestants"][name]["curve"]) for seed in race["seeds"])
+    return median(best(entry["curve"]) for entry in entries(race, name))
 
 
 def reached(curve: Curve, level: float, clock: str = "seconds") -> float | None:
@@ -127,18 +145,18 @@ def latest(curve: Curve, seconds: float) -> dict[str, Any] | None:
 
 def levels_of(race: dict[str, Any], count: int = 5) -> list[float]:
     """Qualities to ask about: the pixel GAN's own best, and evenly spaced ones down to the best of all."""
-    names = (LATENT, PIXEL)
+    names = (*on_codes(race), PIXEL)
     worst = median(max(s["contestants"][n]["curve"][0]["frechet"] for n in names) for s in race["seeds"])
     lowest = min(best_of(race, name) for name in names)
     spaced = [worst + (lowest - worst) * i / count for i in range(1, count)]
     return sorted({*spaced, lowest, best_of(race, PIXEL)}, reverse=True)
 
 
-def compare(race: dict[str, Any], level: float) -> Level:
-    """Seconds to one quality for the latent and the pixel GAN, over all seeds."""
+def compare(race: dict[str, Any], level: float, name: str = LATENT) -> Level:
+    """Seconds to one quality for a GAN on codes and for the pixel GAN, over all seeds."""
     own, total, pixels, own_limits, total_limits, pixel_limits, break_even = [], [], [], [], [], [], []
     for seed in race["seeds"]:
-        a, b = (seed["contestants"][name] for name in (LATENT, PIXEL))
+        a, b = (seed["contestants"][n] for n in (name, PIXEL))
         own.append(reached(a["curve"], level))
         total.append(reached(a["curve"], level, "total"))
         pixels.append(reached(b["curve"], level))
@@ -164,32 +182,33 @@ def compare(race: dict[str, Any], level: float) -> Level:
 
 
 def quality_table(race: dict[str, Any]) -> str:
-    """Markdown: a row for each quality."""
+    """Markdown: a row for each GAN on codes and quality."""
     rows = [
-        "| Fréchet distance at most | latent GAN alone | with codec and encoding | pixel GAN "
-        "| pixel / latent alone | pixel / with codec | GANs over one codec to break even |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| GAN on codes | Fréchet distance at most | alone | with codec and encoding | pixel GAN "
+        "| pixel / alone | pixel / with codec | GANs over one codec to break even |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for found in (compare(race, level) for level in levels_of(race)):
-        even = f"{median(found.break_even):.2g}" if found.break_even else "-"
-        rows.append(
-            f"| {found.frechet:,.0f} | {found.latent} | {found.latent_with_codec} | {found.pixel} "
-            f"| {found.ratio} | {found.ratio_with_codec} | {even} |"
-        )
+    for name in on_codes(race):
+        for found in (compare(race, level, name) for level in levels_of(race)):
+            even = f"{median(found.break_even):.2g}" if found.break_even else "-"
+            rows.append(
+                f"| {NAMES[name]} | {found.frechet:,.0f} | {found.latent} | {found.latent_with_codec} "
+                f"| {found.pixel} | {found.ratio} | {found.ratio_with_codec} | {even} |"
+            )
     return "\n".join(rows)
 
 
 def cost_table(race: dict[str, Any]) -> str:
-    """Markdown: what a step and an image cost each contestant, medians over seeds."""
+    """Markdown: what a step and an image (of two stages: the last) cost, medians over seeds."""
     rows = [
         "| contestant | batch | ms a step | images/s | GFLOP a step | MFLOP an image "
         "| best Fréchet distance, median over seeds | called a dog at the end |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
 
-    def row(name: str, entries: list[dict[str, Any]], quality: str, dogs: str) -> str:
+    def row(name: str, measured: list[dict[str, Any]], quality: str, dogs: str) -> str:
         per_step, flops, batch = (
-            median(e[key] for e in entries) for key in ("seconds_per_step", "flops_per_step", "batch")
+            median(e[key] for e in measured) for key in ("seconds_per_step", "flops_per_step", "batch")
         )
         speed = f"{1000 * per_step:,.1f} | {batch / per_step:,.0f}" if per_step else "- | -"
         return (
@@ -199,22 +218,29 @@ def cost_table(race: dict[str, Any]) -> str:
 
     seeds = race["seeds"]
     rows.append(row("codec", [s["codec"] for s in seeds], "-", "-"))
-    for name in seeds[0]["contestants"]:
-        entries = [s["contestants"][name] for s in seeds]
+    for name in dict.fromkeys(name for s in seeds for name in s["contestants"]):
+        measured = entries(race, name)
         lowest = best_of(race, name)
         quality = f"{lowest:,.0f}" if isfinite(lowest) else "-"
-        if stopped := sum(e["stopped"] is not None for e in entries):
-            quality += f" ({stopped} of {len(entries)} diverged)"
-        last = [e["curve"][-1].get("dogs") if e["curve"] else None for e in entries]
+        if stopped := sum(e["stopped"] is not None for e in measured):
+            quality += f" ({stopped} of {len(measured)} diverged)"
+        last = [e["curve"][-1].get("dogs") if e["curve"] else None for e in measured]
         k, n = (sum(d[key] for d in last if d) for key in ("k", "n"))
-        rows.append(row(name, entries, quality, f"{share(k, n)}, n = {n:,}" if n else "-"))
+        label = NAMES.get(name, name)
+        if len(measured) < len(seeds):
+            label += f" ({len(measured)} of {len(seeds)} seeds)"
+        rows.append(row(label, measured, quality, f"{share(k, n)}, n = {n:,}" if n else "-"))
     return "\n".join(rows)
 
 
 def verdict(race: dict[str, Any]) -> str:
-    """The sentence that says what was found: at the pixel GAN's own best quality, and on which device."""
-    level = best_of(race, PIXEL)
-    found = compare(race, level)
+    """What was found at the pixel GAN's own best quality: a sentence for each GAN on codes."""
+    return " ".join(_verdict_on(race, name) for name in on_codes(race))
+
+
+def _verdict_on(race: dict[str, Any], name: str) -> str:
+    level, called = best_of(race, PIXEL), NAMES[name]
+    found = compare(race, level, name)
     n = len(race["seeds"])
     where = f"on {race['device']}, {n} {'seed' if n == 1 else 'seeds'}"
 
@@ -225,19 +251,19 @@ def verdict(race: dict[str, Any]) -> str:
     if found.ratio.bound == UNTRAINED:
         return (
             f"Within the budget the pixel GAN came no nearer to photographs (a Fréchet distance of "
-            f"{level:,.0f}) than a latent GAN that was never trained ({untrained(race, LATENT):,.0f}: random "
+            f"{level:,.0f}) than a {called} that was never trained ({untrained(race, name):,.0f}: random "
             f"codes through the codec's decoder), {where}. The codec decides this race; it says nothing "
             "about how fast the two GANs learn."
         )
     if not found.latent.seconds:
         return (
-            f"Within the budget the latent GAN did not reach the pixel GAN's own best quality (a Fréchet "
+            f"Within the budget the {called} did not reach the pixel GAN's own best quality (a Fréchet "
             f"distance of {level:,.0f}) {where}: no speed-up was measured."
         )
     if "?" in (found.ratio.bound, found.ratio_with_codec.bound):
         return f"The seeds contradict each other {where}: no speed-up was measured."
     return (
         f"To the pixel GAN's own best quality within the budget (a Fréchet distance of {level:,.0f}) the "
-        f"pixel GAN needed {said(found.ratio)} the seconds of the latent GAN alone, and "
+        f"pixel GAN needed {said(found.ratio)} the seconds of the {called} alone, and "
         f"{said(found.ratio_with_codec)} those with codec and encoding counted, {where}."
     )

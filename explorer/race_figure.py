@@ -7,15 +7,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from explorer.race import LATENT, PIXEL, untrained
+from explorer.race import CASCADE, LATENT, NAMES, PIXEL, untrained
 
-NAMES = {
-    LATENT: "latent GAN",
-    PIXEL: "pixel GAN",
-    "latent-sgd": "latent GAN, SGD",
-    "pixel-sgd": "pixel GAN, SGD",
+COLOURS = {
+    LATENT: "#0072B2",
+    CASCADE: "#009E73",
+    PIXEL: "#D55E00",
+    "latent-sgd": "#56B4E9",
+    "pixel-sgd": "#E69F00",
 }
-COLOURS = {LATENT: "#0072B2", PIXEL: "#D55E00", "latent-sgd": "#56B4E9", "pixel-sgd": "#E69F00"}
 TEXT = "#31333F"
 
 
@@ -24,14 +24,14 @@ def race_figure(
 ) -> go.Figure:
     """Quality against seconds, both growing in factors; a line for each contestant and seed.
 
-    A latent GAN has two: alone (dotted), and moved right by the seconds of codec and encoding (solid).
+    A GAN on codes has two: alone (dotted), and moved right by the seconds of codec and encoding (solid).
     """
     figure = go.Figure()
     for i, seed in enumerate(race["seeds"]):
         for name, contestant in seed["contestants"].items():
             curve = [p for p in contestant["curve"] if p["seconds"] > 0]  # the axis has no zero
             clocks = [("total", "solid", "")]
-            if name.startswith(LATENT):
+            if not name.startswith(PIXEL):
                 clocks = [("total", "solid", ", codec counted"), ("seconds", "dot", " alone")]
             for clock, dash, words in clocks:
                 label = NAMES.get(name, name) + words

@@ -116,8 +116,35 @@ def test_a_contestant_that_diverged_is_named_and_has_no_quality():
     given = tiny_race(latent=[(10, 200)], pixel=[(20, 300)])
     lost = {**given["seeds"][0]["contestants"]["pixel"], "curve": [], "stopped": "diverged"}
     given["seeds"][0]["contestants"]["pixel-sgd"] = lost
-    (row,) = [line for line in found.cost_table(given).splitlines() if line.startswith("| pixel-sgd")]
+    (row,) = [line for line in found.cost_table(given).splitlines() if line.startswith("| pixel GAN, SGD")]
     assert "- (1 of 1 diverged)" in row
+
+
+def test_two_stages_are_compared_with_the_pixel_gan_like_one():
+    given = tiny_race(latent=[(10, 400)], cascade=[(5, 350), (20, 180)], pixel=[(20, 300), (40, 200)])
+    level = found.compare(given, 200, "cascade")
+    assert (level.latent.seconds, level.latent_with_codec.seconds, str(level.ratio)) == ((20,), (50,), "2")
+    assert min(found.levels_of(given)) == 180  # the best of all is asked about, whoever had it
+    one, two = found.verdict(given).split(". ", 1)
+    assert "the latent GAN did not reach" in one
+    assert "about 2 times the seconds of the latent GAN in two stages alone" in two
+    assert (
+        "| latent GAN in two stages | 180 | 20 s | 50 s | > 40 s | > 2 | > 0.8 | - |"
+        in found.quality_table(given)
+    )
+    names = {trace.name for trace in race_figure(given).data}
+    assert {"latent GAN in two stages alone", "latent GAN in two stages, codec counted"} < names
+
+
+def test_a_contestant_that_only_some_seeds_have_is_counted_there_alone():
+    """What every seed has is compared; the rest stands in the table with its seeds."""
+    curve = [(10.0, 200.0)]
+    one = tiny_race(**dict.fromkeys(("latent", "cascade", "pixel", "latent-sgd"), curve))
+    both = {**one, "seeds": [*one["seeds"], *tiny_race(latent=curve, pixel=curve)["seeds"]]}
+    assert found.on_codes(both) == ["latent"]
+    assert "two stages" not in found.verdict(both)
+    assert "| latent GAN, SGD (1 of 2 seeds) |" in found.cost_table(both)
+    assert len({trace.name for trace in race_figure(both).data}) == 7
 
 
 def test_the_figure_draws_every_curve_and_the_latent_one_twice():
@@ -182,8 +209,9 @@ def _quick() -> Iterator[None]:
     patch.setattr(race, "time", Clock())
     small = {**PRESETS["digits"]["autoencoder"], "images": 1_280, "widths": (8, 8)}
     patch.setitem(PRESETS["digits"], "autoencoder", small)
+    short = {"width": 32, "images": 1_280}  # that long only where a second stage follows
     patch.setitem(PRESETS["digits"], "pixel_gan", {**PRESETS["digits"]["pixel_gan"], "widths": (8, 8)})
-    patch.setitem(PRESETS["digits"], "latent_gan", {**PRESETS["digits"]["latent_gan"], "width": 32})
+    patch.setitem(PRESETS["digits"], "latent_gan", {**PRESETS["digits"]["latent_gan"], **short})
     yield
     patch.undo()
 
@@ -263,6 +291,38 @@ def test_a_race_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
     (seed,) = json.loads((tmp_path / "race" / "race.json").read_text())["seeds"]
     assert seed["codec"]["steps"] == 20
     assert seed["contestants"]["pixel"]["seconds"] == pytest.approx(12, abs=0.6)
+
+
+def test_a_contestant_of_two_stages_joins_a_race_that_is_over(tmp_path, monkeypatch):
+    """Its first stage is as long as in the preset; then it goes on where it was stopped. The others stay."""
+    run_race(options(tmp_path, cache=tmp_path / "cache"))
+    before = json.loads((tmp_path / "race" / "race.json").read_text())["seeds"][0]
+    with_cascade = options(tmp_path, contestants=("latent", "pixel", "cascade"))
+    turn, turns = race.Contestant.turn, []
+
+    def counted(self: race.Contestant, reference: race.Reference) -> None:
+        turn(self, reference)
+        turns.append(self.seconds)
+        if self.seconds > 4:  # in the second stage
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(race.Contestant, "turn", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_race(with_cascade)
+    monkeypatch.setattr(race.Contestant, "turn", turn)
+    run_race(with_cascade)
+    seed = json.loads((tmp_path / "race" / "race.json").read_text())["seeds"][0]
+    for name in ("latent", "pixel"):
+        assert seed["contestants"][name]["curve"] == before["contestants"][name]["curve"]
+    cascade, latent = (seed["contestants"][name] for name in ("cascade", "latent"))
+    first = json.loads((tmp_path / "race" / "seed-0" / "cascade" / "latent_gan" / "done.json").read_text())
+    assert (first["images"], first["seconds"]) == (1_280, pytest.approx(10 * 0.2))
+    assert cascade["seconds"] == pytest.approx(latent["seconds"], abs=0.6)
+    assert cascade["curve"][-1]["seconds"] == cascade["seconds"] > turns[-1] > first["seconds"]
+    assert cascade["curve"][-1]["images"] == first["images"] + 32 * cascade["steps"]
+    assert cascade["steps"] == pytest.approx((cascade["seconds"] - first["seconds"]) / 0.2)
+    assert cascade["seconds_per_step"] == pytest.approx(0.2)  # of the second stage
+    assert [p["seconds"] for p in cascade["curve"]] == sorted(p["seconds"] for p in cascade["curve"])
 
 
 @pytest.mark.parametrize(

@@ -172,13 +172,17 @@ class DetailPhase(GanTraining):
         self.pair.rates["g"] = 1 + (o.generator_rate - 1) * min(1, index * o.batch / o.warmup_images)
         return self.pair.step(index, real + o.code_noise * torch.randn_like(real), make)
 
+    def codes_of(self, z: Tensor) -> Tensor:
+        """What the averaged generator makes of z (n, z_dim): codes float32 (n, code_dim)."""
+        return sample(self.pair.ema, z)
+
     def make(self, z: Tensor) -> Tensor:
         """The first stage's components of the codes, float16 (n, latent_dim)."""
-        return self.standard.to_latents(sample(self.pair.ema, z)).half()
+        return self.standard.to_latents(self.codes_of(z)).half()
 
     def measure(self) -> dict[str, float]:
         """Distances in the whole code space, and how the discriminator fares."""
-        codes = sample(self.pair.ema, self._z_evaluation)
+        codes = self.codes_of(self._z_evaluation)
         n = self.monitor.n
         scores = [
             sample(self.pair.discriminator, self.look(part.to(self.device)).cpu(), batch=512)
@@ -191,6 +195,21 @@ class DetailPhase(GanTraining):
         return {"metrics": self.measure(), "first_stage": weights_digest(self.generator.coarse)}
 
 
+def open_detail_phase(
+    options: DetailPhaseOptions, device: torch.device, kind: type[DetailPhase] = DetailPhase
+) -> DetailPhaseOptions:
+    """Open the run's folder, or find it begun over the same first stage; its options as they resolve."""
+    coarse, _, first = latent_gan.load_run(options.latent_gan, kind.first_kind)
+    options = replace(options, autoencoder=first.autoencoder, z_dim=options.config(coarse.config).z_dim)
+    open_run(options, device)
+    check_made_over(
+        options.out / "first_stage.json", "first_stage", coarse,
+        f"{options.out} was begun over another latent GAN than {options.latent_gan} holds now; "
+        "train the detail phase in another --out",
+    )  # fmt: skip
+    return options
+
+
 def run_detail_phase(options: DetailPhaseOptions, kind: type[DetailPhase] = DetailPhase) -> Path:
     """Train (or continue, or find done) and return the run's folder.
 
@@ -200,14 +219,7 @@ def run_detail_phase(options: DetailPhaseOptions, kind: type[DetailPhase] = Deta
         print_dry_run(options, steps=options.steps)
         return options.out
     device = resolve_device(options.device)
-    coarse, _, first = latent_gan.load_run(options.latent_gan, kind.first_kind)
-    options = replace(options, autoencoder=first.autoencoder, z_dim=options.config(coarse.config).z_dim)
-    open_run(options, device)
-    check_made_over(
-        options.out / "first_stage.json", "first_stage", coarse,
-        f"{options.out} was begun over another latent GAN than {options.latent_gan} holds now; "
-        "train the detail phase in another --out",
-    )  # fmt: skip
+    options = open_detail_phase(options, device, kind)
     if not (options.out / "done.json").is_file():
         for _ in kind(options, device).train():
             pass

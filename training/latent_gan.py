@@ -196,6 +196,10 @@ class LatentGan(GanTraining):
         real = self.real[chosen.to(self.device)]
         return self.pair.step(index, real + self.noise * torch.randn_like(real))
 
+    def codes_of(self, z: Tensor) -> Tensor:
+        """What the averaged generator makes of z (n, z_dim), as codes float32 (n, code_dim)."""
+        return self.standard.to_codes(sample(self.pair.ema, z))
+
     def make(self, z: Tensor) -> Tensor:
         """Latents float16 (n, latent_dim)."""
         return sample(self.pair.ema, z).half()
@@ -220,7 +224,7 @@ class LatentGan(GanTraining):
         write_atomically(path, lambda temporary: save_file(tensors, temporary))
         return {
             "explained_variance": _explained(self.codes["augmented"], self.standard),
-            "metrics": self.monitor(self.standard.to_codes(sample(self.pair.ema, self._z_evaluation))),
+            "metrics": self.monitor(self.codes_of(self._z_evaluation)),
         }
 
 

@@ -25,12 +25,13 @@ from explorer.bundle import RACE, BundleError, open_bundle, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.networks import Autoencoder
 from training import metrics
-from training.adversarial import GanTraining, fixed_z, sample
+from training.adversarial import GanTraining, fixed_z
 from training.autoencoder import AutoencoderOptions, AutoencoderTraining
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
 from training.codes import training_codes
 from training.data.dataset import Dataset, center_crop, open_dataset
+from training.detail_phase import DetailPhase, DetailPhaseOptions, open_detail_phase
 from training.device import device_name, resolve_device
 from training.evaluate import THRESHOLD_PERCENTILE, CachedJudge, Judged
 from training.judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, imagenet_index
@@ -40,7 +41,7 @@ from training.pixel_gan import PixelGan, PixelGanOptions, pictures
 
 ENDLESS = 10**12  # images: the budget ends a contestant, not its own length
 SHEET = 16  # samples shown at each evaluation
-CONTESTANTS = ("latent", "pixel", "latent-sgd", "pixel-sgd")
+CONTESTANTS = (found.LATENT, found.CASCADE, found.PIXEL, "latent-sgd", "pixel-sgd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ class RaceOptions:
     seeds: tuple[int, ...] = (0, 1, 2)
     """One race for each."""
     contestants: tuple[str, ...] = ("latent", "pixel")
-    """Of latent, pixel, latent-sgd and pixel-sgd; the first two always."""
+    """Of latent, cascade, pixel, latent-sgd and pixel-sgd; latent and pixel always. More can join later."""
     sgd_lr: float = 0.01
     """Learning rate of the contestants with SGD; its momentum is 0.9."""
     evaluations: int = 8
@@ -113,25 +114,49 @@ class Reference:
         return measured
 
 
-class Contestant:
-    """One GAN in the race, its clock, and what was measured of it so far, kept in its folder.
+@dataclass(frozen=True)
+class Stage:
+    """A GAN in training, and the seconds and images that the stages before it took."""
 
-    before: seconds that count into its total, but not into its own: those of codec and encoding.
+    gan: GanTraining
+    seconds: float = 0.0
+    images: int = 0
+
+
+class Contestant:
+    """One way to train a GAN in the race, its clock, and what was measured of it so far, kept in its folder.
+
+    stages: what it trains, one after another; asked for the next when one is finished. before: seconds that
+    count into its total, but not into its own: those of codec and encoding.
     """
 
     def __init__(
-        self, name: str, gan: GanTraining, codec: Autoencoder | None, before: float, options: RaceOptions
+        self,
+        name: str,
+        folder: Path,
+        stages: Iterator[Stage],
+        codec: Autoencoder | None,
+        before: float,
+        options: RaceOptions,
     ) -> None:
-        self.name, self.gan, self.codec, self.before = name, gan, codec, before
-        self.path = gan.pair.options.out / "contestant.json"
+        self.name, self.codec, self.before = name, codec, before
+        self._stages, self._stage = stages, next(stages)
+        self.path = folder / "contestant.json"
         kept = read_json(self.path) if self.path.is_file() else {}
         self.curve: list[dict[str, Any]] = kept.get("curve", [])
         self.stopped: str | None = kept.get("stopped")
-        self.seconds, self.steps = kept.get("seconds", 0.0), kept.get("steps", 0)
+        self.seconds, self.steps = kept.get("seconds", 0.0), kept.get("steps", 0)  # steps: of the last stage
         limit = 60 * options.budget - before
         doubling = 60 * options.budget / 2.0 ** np.arange(options.evaluations)[::-1]
         self.schedule = [0.0, *doubling[doubling < limit].tolist(), limit]
-        self._slices = gan.train(options.slice_seconds, progress_bar=False)
+        self._slices = self._train(options.slice_seconds)
+
+    def _train(self, slice_seconds: float) -> Iterator[float]:
+        """Train stage after stage, in slices; the seconds of all of them so far."""
+        while True:
+            for seconds in self._stage.gan.train(slice_seconds, progress_bar=False):
+                yield self._stage.seconds + seconds
+            self._stage = next(self._stages)  # the last one never ends
 
     @property
     def clock(self) -> float:
@@ -147,6 +172,7 @@ class Contestant:
         """Evaluate it before its first step, unless that was done: what training adds starts there."""
         if not self.curve or self.curve[0]["seconds"] > 0:
             self.curve.insert(0, self._evaluate(reference, seconds=0.0, steps=0))
+            self._keep()
 
     def turn(self, reference: Reference) -> None:
         """Train for a slice, and evaluate where one is due."""
@@ -154,43 +180,46 @@ class Contestant:
             self.seconds = next(self._slices)
         except DivergedError:
             self.stopped = "diverged"
-        self.steps = int(self.gan.pair.average.n_averaged)
+        self.steps = int(self._stage.gan.pair.average.n_averaged)
         due = sum(self.seconds >= mark for mark in self.schedule)
         if self.stopped is None and len(self.curve) < due:
             point = self._evaluate(reference, self.seconds, self.steps)
             self.curve += [point] * (due - len(self.curve))  # where a slice passed several marks
         elif self.stopped is None:
             return
+        self._keep()
+
+    def _keep(self) -> None:
         keys = ("curve", "stopped", "seconds", "steps")
         write_json(self.path, {key: getattr(self, key) for key in keys})
 
     def _evaluate(self, reference: Reference, seconds: float, steps: int) -> dict[str, Any]:
-        pair = self.gan.pair
-        z = fixed_z(pair.options, reference.n, purpose=3)
+        gan = self._stage.gan
+        z = fixed_z(gan.options, reference.n, purpose=3)
         if self.codec is None:
-            made = pictures(pair.ema, z).numpy()
+            made = pictures(gan.pair.ema, z).numpy()
         else:
-            assert isinstance(self.gan, LatentGan)
-            made = decode(self.codec, self.gan.standard.to_codes(sample(pair.ema, z)).numpy())
+            assert isinstance(gan, LatentGan | DetailPhase)
+            made = decode(self.codec, gan.codes_of(z).numpy())
         return {
             "seconds": seconds,
             "total": self.before + seconds,
-            "images": steps * pair.options.batch,
+            "images": self._stage.images + steps * gan.options.batch,
             **reference(self.name, made),
             "sheet": data_uri(grid(made[:SHEET], 4)),
         }
 
     def result(self) -> dict[str, Any]:
-        """What race.json says of it."""
-        options = self.gan.pair.options
+        """What race.json says of it: steps and their cost are the last stage's."""
+        gan = self._stage.gan
         return {
-            "options": options_json(options),
-            "batch": options.batch,
+            "options": options_json(gan.options),
+            "batch": gan.options.batch,
             "steps": self.steps,
             "stopped": self.stopped,
             "seconds": self.seconds,
-            "seconds_per_step": self.seconds / self.steps if self.steps else 0.0,
-            "flops_per_step": flops_per_step(self.gan.step, options.penalty_every),
+            "seconds_per_step": (self.seconds - self._stage.seconds) / self.steps if self.steps else 0.0,
+            "flops_per_step": flops_per_step(gan.step, gan.options.penalty_every),
             "curve": self.curve,
         }
 
@@ -240,26 +269,41 @@ class Race:
 
     def _enter(self, name: str, before: float = 0.0) -> None:
         """Let a contestant begin, or go on from where it was."""
-        o = self.options
-        kind: Any = LatentGanOptions if name.startswith("latent") else PixelGanOptions
-        stage = "latent_gan" if name.startswith("latent") else "pixel_gan"
-        gan_options = replace(
-            preset_options(kind, stage, o.preset), seed=self.seed, device=o.device,
-            autoencoder=self.codec_options.out, out=self.folder / name, images=ENDLESS, decay=0.0,
-            snapshots=0,
-        )  # fmt: skip
-        if name.endswith("-sgd"):
-            gan_options = replace(gan_options, optimiser="sgd", lr=o.sgd_lr)
-        open_run(gan_options, self.device)
-        if stage == "latent_gan":
-            codec, _ = load_autoencoder(self.codec_options.out)
-            gan: Any = LatentGan(gan_options, self.device)
-        else:
-            codec = None
-            gan = PixelGan(gan_options, self.dataset, self.device)
-        contestant = Contestant(name, gan, codec, before, o)
+        codec = None if name.startswith("pixel") else load_autoencoder(self.codec_options.out)[0]
+        folder = self.folder / name
+        contestant = Contestant(name, folder, self._stages(name, folder), codec, before, self.options)
         contestant.measure_untrained(self.reference)
         self.contestants.append(contestant)
+
+    def _stages(self, name: str, folder: Path) -> Iterator[Stage]:
+        """What a contestant trains. Of two stages, the first is as long as in the preset."""
+        endless: dict[str, Any] = {"images": ENDLESS, "decay": 0.0}
+        if name.endswith("-sgd"):
+            endless |= {"optimiser": "sgd", "lr": self.options.sgd_lr}
+        if name.startswith("pixel"):
+            pixel = self._gan_options(PixelGanOptions, "pixel_gan", folder, **endless)
+            open_run(pixel, self.device)
+            yield Stage(PixelGan(pixel, self.dataset, self.device))
+            return
+        first_folder = folder / "latent_gan" if name == found.CASCADE else folder
+        length = {"evaluations": 1} if name == found.CASCADE else endless
+        first = self._gan_options(LatentGanOptions, "latent_gan", first_folder, **length)
+        open_run(first, self.device)
+        if not (first.out / "done.json").is_file():
+            yield Stage(LatentGan(first, self.device))
+        done = read_json(first.out / "done.json")
+        detail = self._gan_options(
+            DetailPhaseOptions, "detail_phase", folder / "detail_phase", latent_gan=first.out, **endless
+        )
+        detail = open_detail_phase(detail, self.device)
+        yield Stage(DetailPhase(detail, self.device), done["seconds"], done["images"])
+
+    def _gan_options(self, kind: Any, stage: str, out: Path, **values: Any) -> Any:
+        """The preset's options, for this race."""
+        return replace(
+            preset_options(kind, stage, self.options.preset), seed=self.seed, device=self.options.device,
+            autoencoder=self.codec_options.out, out=out, snapshots=0, **values,
+        )  # fmt: skip
 
     def _encode(self) -> dict[str, float]:
         """Encode the training images, once, and return how long that took."""
@@ -311,7 +355,7 @@ class Race:
                             f"{self.options.budget:g}; give more"
                         )
                     for name in self.options.contestants:
-                        if name.startswith("latent"):
+                        if not name.startswith("pixel"):
                             self._enter(name, before)
             elif first is not None:
                 first.turn(self.reference)
@@ -365,7 +409,7 @@ def run_race(options: RaceOptions) -> Path:
     """Race all seeds (or go on with them), write the result, and return the race's folder."""
     unknown = sorted(set(options.contestants) - set(CONTESTANTS))
     if unknown or not {found.LATENT, found.PIXEL} <= set(options.contestants):
-        raise UserError(f"--contestants are latent, pixel and of {', '.join(CONTESTANTS[2:])}")
+        raise UserError(f"--contestants are latent, pixel, and others of {', '.join(CONTESTANTS)}")
     if options.budget <= 0 or options.slice_seconds <= 0:
         raise UserError("--budget and --slice-seconds must be positive")
     if options.dry_run:
@@ -382,9 +426,12 @@ def run_race(options: RaceOptions) -> Path:
     seeds = []
     for seed in options.seeds:
         path = options.out / f"seed-{seed}" / "result.json"
-        if not path.is_file():
-            write_json(path, Race(options, seed, dataset, reference, device).run())
-        seeds.append(read_json(path))
+        result = read_json(path) if path.is_file() else {"contestants": {}}
+        if not set(options.contestants) <= set(result["contestants"]):
+            more = Race(options, seed, dataset, reference, device).run()
+            result = {**more, "contestants": {**result["contestants"], **more["contestants"]}}
+            write_json(path, result)
+        seeds.append(result)
     race = {
         "format": 1,
         "command": command_line(),

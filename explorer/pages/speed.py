@@ -7,8 +7,8 @@ import streamlit as st
 
 from explorer.bundle import Bundle
 from explorer.palette import TEXT, current_theme
-from explorer.race import LATENT, PIXEL, cost_table, latest, quality_table, verdict
-from explorer.race_figure import NAMES, race_figure
+from explorer.race import NAMES, PIXEL, cost_table, latest, on_codes, quality_table, verdict
+from explorer.race_figure import race_figure
 from explorer.session import current_bundle
 
 HOW_TO = """No race was run for this bundle. Run one where it was trained, minutes to hours, and write it in:
@@ -18,7 +18,7 @@ HOW_TO = """No race was run for this bundle. Run one where it was trained, minut
 
 
 def show_samples(race: dict[str, Any]) -> None:
-    """Samples of both at equal seconds of training, side by side."""
+    """Samples of all at equal seconds of training, side by side."""
     seeds = {f"seed {s['seed']}": s for s in race["seeds"]}
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     seed = seeds[left.selectbox("Seed", list(seeds), disabled=len(seeds) == 1)]
@@ -26,7 +26,8 @@ def show_samples(race: dict[str, Any]) -> None:
     mark = marks[-1]
     if len(marks) > 1:  # not where it diverged at once
         mark = right.select_slider("Seconds of training", marks, value=mark, format_func="{:,} s".format)
-    for name, column in zip((LATENT, PIXEL), st.columns(2), strict=True):
+    names = (*on_codes(race), PIXEL)
+    for name, column in zip(names, st.columns(len(names)), strict=True):
         point = latest(seed["contestants"][name]["curve"], mark)
         with column:
             st.markdown(f"**{NAMES[name]}**")
@@ -34,7 +35,7 @@ def show_samples(race: dict[str, Any]) -> None:
                 st.info(f"Nothing yet: after {mark:,} s the codec is still being trained.")
                 continue
             st.image(point["sheet"], width="stretch")
-            counted = ", codec and encoding counted" if name == LATENT else ""
+            counted = ", codec and encoding counted" if name != PIXEL else ""
             st.caption(
                 f"The first 16 samples, not picked, after {point['total']:,.0f} s{counted}; "
                 f"{point['images']:,} images shown to the discriminator; Fréchet distance "
@@ -62,12 +63,15 @@ def show_race(bundle: Bundle, race: dict[str, Any]) -> None:
     st.caption(
         "Medians over seeds, with the range. *Untrained*: before its first step; a latent GAN starts at "
         "random codes with the mean and covariance of the training codes, through a trained decoder. "
-        "*Alone*: seconds of the GAN itself. *Break even*: so many GANs over one codec (hold-outs, seeds, "
-        "variants), and the dual space is the quicker way in all."
+        "*Alone*: seconds of the GAN itself, of both its stages where it has two. *Break even*: so many GANs "
+        "over one codec (hold-outs, seeds, variants), and the dual space is the quicker way in all."
     )
     st.subheader("What a step costs")
     st.markdown(cost_table(race))
-    st.caption("Operations are those of matrix products and convolutions, counted, not estimated.")
+    st.caption(
+        "Operations are those of matrix products and convolutions, counted, not estimated; of a GAN in two "
+        "stages, the second's."
+    )
     st.download_button(
         "Race (JSON)", data=lambda: json.dumps(race), file_name=f"{bundle.name}-race.json",
         mime="application/json", on_click="ignore", icon=":material/download:",
