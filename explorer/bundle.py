@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -332,8 +332,11 @@ def _check_race(found: dict[str, Any], path: Path) -> dict[str, Any]:
     return found
 
 
-def _check_reachability(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The report, if a verdict on every class can be read from it; raises BundleError if not."""
+def check_reachability(found: dict[str, Any], path: Path, images: int) -> dict[str, Any]:
+    """The report, if a verdict on every class can be read from it; raises BundleError if not.
+
+    images: how many real images there are for it to point at.
+    """
     try:
         found["device"], found["features"], found["command"], found["samples"], found["gate"]["passed"]
         if not reachability.generators(found) or not reachability.alphas(found):
@@ -345,9 +348,15 @@ def _check_reachability(found: dict[str, Any], path: Path) -> dict[str, Any]:
         for judge in found["judges"].values():
             reachability.counts(judge.values())
         for name in reachability.held_out(found):
-            for kind in found["classes"][name]["examples"]["samples"].values():
-                if not kind["sheet"].startswith("data:image/"):
-                    raise ValueError("a sheet is no picture")
+            examples = found["classes"][name]["examples"]
+            rows = list(examples["round trips"])
+            for shown, beside in (("samples", "nearest"), ("searches", "targets")):
+                for kind in examples[shown].values():
+                    rows += kind[beside]
+                    if not kind["sheet"].startswith("data:image/"):
+                        raise ValueError("a sheet is no picture")
+            if not set(rows) <= set(range(images)):
+                raise ValueError(f"an example points at none of the {images} images")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise BundleError(
             f"{path} is incomplete ({type(error).__name__}: {error}); "
@@ -495,7 +504,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         card=_parse(path / CARD, bytes.decode, contents[CARD]),
         evaluation=added(EVALUATION, _check_evaluation),
         race=added(RACE, _check_race),
-        reachability=added(REACHABILITY, _check_reachability),
+        reachability=added(REACHABILITY, partial(check_reachability, images=n)),
         standardisation=standard,
         autoencoder_config=autoencoder,
         gan_config=gan,

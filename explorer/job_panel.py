@@ -11,6 +11,7 @@ import streamlit as st
 from explorer import jobs
 from explorer.bundle import Bundle
 from explorer.networks import PixelGanConfig
+from explorer.new_class import measured_folders
 from explorer.photographs import Photographs
 from explorer.session import PRETRAINED
 
@@ -23,6 +24,20 @@ def job_folder(bundle: Bundle) -> Path:
     path = bundle.path.resolve()
     runs = Path(os.environ.get(RUNS_VARIABLE) or ROOT / "runs" / "reachability")
     return runs / f"{bundle.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _sha(bundle: Bundle, network: str) -> str:
+    return bundle.manifest["files"][f"{network}.safetensors"]["sha256"][:8]
+
+
+def _beginning(bundle: Bundle) -> str:
+    """How folders of new classes begin: what was measured with another codec or generator is not shown."""
+    return f"new-{_sha(bundle, 'autoencoder')}-{_sha(bundle, 'generator')}-"
+
+
+def new_class_folders(bundle: Bundle) -> list[Path]:
+    """Folders of what was measured of new classes with this bundle."""
+    return measured_folders(job_folder(bundle), _beginning(bundle))
 
 
 def source_of(bundle: Bundle, photographs: Photographs | None) -> list[str] | None:
@@ -76,6 +91,7 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
         "The cheap rungs: judges are trained, and asked about round trips, about samples of **the generator "
         "in this bundle** and of controls, and about what a search finds in its range. Nothing else is "
         "trained, so what is *produced* stays inconclusive: that takes more seeds, and an oracle."
+        + ("" if bundle.held_out else " This bundle holds out no class, so name a new one.")
     )
     if isinstance(bundle.gan_config, PixelGanConfig):
         st.info("This bundle holds a GAN on pixels: open the bundle of a latent GAN over the same data.")
@@ -91,18 +107,32 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
     samples = columns[0].number_input("Samples of each source", 100, 1_000_000, 10_000, 1_000)
     targets = columns[1].number_input("Images searched for, of each class", 1, 1_000, 32, 8)
     images = columns[2].number_input("Training of the judge, in images", 64, 10_000_000, 160_000, 10_000)
+    new = st.text_input(
+        "Folder of a new class",
+        placeholder="only if you ask about a class that this bundle's data does not have",
+        help="Photographs of one class, in a folder that is called as the class is: the codec has never seen "
+        "it, so it is asked about as a held-out one is. Its card appears on this page; the bundle stays as "
+        "it is.",
+    ).strip()
     # Judges of another codec or another length are other judges.
-    codec = bundle.manifest["files"]["autoencoder.safetensors"]["sha256"][:8]
-    out = folder / f"codec-{codec}-judges-{images}"
+    codec, judged_by = _sha(bundle, "autoencoder"), f"judges-{images}"
+    out, more = folder / f"codec-{codec}-{judged_by}", []
+    if new:
+        path = Path(new).expanduser().resolve()
+        if not path.is_dir():
+            st.error(f"There is no folder {path}; give one that holds photographs of one class.")
+            return
+        where = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        out, more = folder / f"{_beginning(bundle)}{where}-{judged_by}", ["--new-class", str(path)]
     command = jobs.python(
-        "training.reachability", str(bundle.path.resolve()), "--cheap", *source,
+        "training.reachability", str(bundle.path.resolve()), "--cheap", *source, *more,
         "--samples", str(samples), "--targets", str(targets), "--judge-images", str(images),
         "--out", str(out),
     )  # fmt: skip
     st.caption(f"`{shlex.join(('python', *command[1:]))}`")
-    kept = bundle.reachability is not None and not bundle.reachability["options"].get("cheap")
+    kept = bundle.reachability is not None and not bundle.reachability["options"].get("cheap") and not new
     agreed = not kept or st.checkbox("Replace the report above, which was measured with more")
-    if st.button("Start", icon=":material/play_arrow:", disabled=not agreed):
+    if st.button("Start", icon=":material/play_arrow:", disabled=not agreed or not (bundle.held_out or new)):
         try:
             jobs.start(folder, command, out / "progress.json", ROOT)
         except jobs.JobError as error:

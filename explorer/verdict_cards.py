@@ -1,6 +1,7 @@
 """The verdict on each held-out class as a card: sentence, ladder, pictures, reasons; and downloads."""
 
 import json
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -36,19 +37,19 @@ def show_docs() -> None:
     st.markdown(DOCS.read_text(encoding="utf-8"))
 
 
-def choose(report: Report) -> tuple[str, float, float]:
-    """Kind of GAN, false-alarm rate and confidence level, as the user wants them."""
+def choose(report: Report, key: str) -> tuple[str, float, float]:
+    """Kind of GAN, false-alarm rate and confidence level, as the user wants them. key: of the widgets."""
     kinds, rates = generators(report), alphas_of(report)
     left, middle, right = st.columns([1, 2, 2])
-    generator = left.selectbox("Kind of GAN", kinds, disabled=len(kinds) == 1)
+    generator = left.selectbox("Kind of GAN", kinds, disabled=len(kinds) == 1, key=f"kind {key}")
     alpha = default_alpha(report)
     if len(rates) > 1:  # a slider has two ends
         alpha = middle.select_slider(
             "False-alarm rate (alpha)", rates, alpha, format_func=percent,
             help="The rate at which the judges may take a picture of another class for this one. Lower: "
-            "fewer false alarms, and more of the class's own pictures missed.",
+            "fewer false alarms, and more of the class's own pictures missed.", key=f"alpha {key}",
         )  # fmt: skip
-    level = right.slider("Confidence level", 80.0, 99.9, 95.0, 0.1, format="%.1f %%")
+    level = right.slider("Confidence level", 80.0, 99.9, 95.0, 0.1, format="%.1f %%", key=f"level {key}")
     return generator, alpha, level / 100
 
 
@@ -110,7 +111,7 @@ def show_card(
                 show_docs()
 
 
-def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float) -> None:
+def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float, key: str) -> None:
     """The report as JSON, CSV and HTML, each made when it is asked for."""
     files = (
         ("Report (JSON)", "json", "application/json", lambda: json.dumps(report)),
@@ -121,17 +122,21 @@ def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float) -
         for label, ending, mime, data in files:
             st.download_button(
                 label, data=data, file_name=f"{bundle.name}-reachability.{ending}", mime=mime,
-                on_click="ignore", icon=":material/download:",
+                on_click="ignore", icon=":material/download:", key=f"{ending} {key}",
             )  # fmt: skip
 
 
-def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | None) -> None:
-    """A card for each held-out class, the seen classes as a scale, downloads."""
-    chosen = choose(report)
+def show_verdicts(
+    bundle: Bundle, report: Report, photographs: Photographs | None, names: Sequence[str] | None = None
+) -> None:
+    """A card for each held-out class, or those named; the seen classes as a scale; downloads."""
+    key = " ".join(names or ())
+    chosen = choose(report, key)
     generator, alpha, level = chosen
     for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
-        show_card(bundle, report, name, chosen, verdict, photographs)
+        if names is None or name in names:
+            show_card(bundle, report, name, chosen, verdict, photographs)
     with st.expander("The scale: all classes", icon=":material/table:"):
         st.markdown(rates_table(report, generator, alpha))
         st.caption("Shares of hits, all seeds together, with 95 % Wilson intervals.")
-    show_downloads(bundle, report, alpha, level)
+    show_downloads(bundle, report, alpha, level, key)

@@ -143,22 +143,28 @@ def test_a_damaged_score_is_computed_again(toy):
     assert plain(run_reachability(options(folder))) == plain(report)
 
 
-@pytest.mark.parametrize("damage", ["cut", "count", "class", "level"])
+@pytest.mark.parametrize("damage", ["cut", "count", "class", "level", "row", "sheet"])
 def test_a_damaged_report_is_one_sentence(toy, tmp_path, damage):
-    from explorer.bundle import _check_reachability
+    from explorer.bundle import check_reachability
 
     report = json.loads(json.dumps(toy[1]))
     level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
+    examples, images = report["classes"]["7"]["examples"], 1797
+    assert check_reachability(report, tmp_path / REACHABILITY, images) == report
     if damage == "cut":
         del report["gate"]
     elif damage == "count":
         level["samples"][LATENT][0]["hits"] = 10**9
     elif damage == "class":
         report["classes"]["3"] = None
+    elif damage == "row":
+        examples["samples"][LATENT]["nearest"][0] = images
+    elif damage == "sheet":
+        examples["searches"][LATENT]["sheet"] = "https://example.org/7.png"
     else:
         del report["classes"]["3"]["levels"]["0.05"]
     with pytest.raises(BundleError, match=r"training\.reachability again") as caught:
-        _check_reachability(report, tmp_path / REACHABILITY)
+        check_reachability(report, tmp_path / REACHABILITY, images)
     assert one_sentence(caught.value)
 
 

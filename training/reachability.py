@@ -29,6 +29,7 @@ from explorer.bundle import REACHABILITY, Bundle, BundleError, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.latent import Standardisation, nearest
 from explorer.networks import CascadeGenerator, GanConfig, Generator, PixelGanConfig, PixelGenerator
+from explorer.new_class import NewClass
 from explorer.reachability import (
     CLASS,
     CUT,
@@ -63,6 +64,7 @@ from training.loop import (
     write_atomically,
     write_json,
 )
+from training.new_class import add_new_class
 from training.oracle import OracleDetailPhase, OracleOptions, run_oracle
 from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
 from training.pixel_gan import load_run as load_pixel_gan
@@ -97,6 +99,9 @@ class ReachabilityOptions:
     cheap: bool = False
     """Ask the bundle's own generator alone and train no GAN: too few seeds, and no oracle, for a claim about
     what is produced."""
+    new_class: Path | None = None
+    """Folder of photographs of one more class, called as the folder is, to ask about as if it had been held
+    out; with --cheap. Its report stays in --out."""
     samples: int = 10_000
     """Samples drawn from each generator and control."""
     targets: int = 32
@@ -189,8 +194,15 @@ class Reachability:
         self.device = resolve_device(o.device)
         self.folder = o.folder
         self.bundle, self.dataset = open_evaluated(EvaluateOptions(o.bundle, o.source, o.cache, o.device))
+        self.new: NewClass | None = None
+        if o.new_class is not None:
+            self.new, self.bundle, self.dataset = add_new_class(
+                self.bundle, self.dataset, o.new_class, self.folder, self.device
+            )
         if not self.bundle.held_out:
-            raise UserError(f"{o.bundle} holds out no class, so there is nothing to ask")
+            raise UserError(
+                f"{o.bundle} holds out no class, so there is nothing to ask; name a --new-class, with --cheap"
+            )
         if isinstance(self.bundle.gan_config, PixelGanConfig):
             raise UserError(
                 f"{o.bundle} holds a GAN on pixels; name the bundle of a latent GAN over the same data, and "
@@ -275,9 +287,16 @@ class Reachability:
 
     def _key(self, *more: Any) -> str:
         """What every score depends on: images, split, codec."""
-        made_of = (self.bundle.manifest["files"]["autoencoder.safetensors"]["sha256"], self.features_name)
+        made_of = [self.bundle.manifest["files"]["autoencoder.safetensors"]["sha256"], self.features_name]
+        if self.new is not None:
+            made_of.append(hashlib.sha256(self.new.codes.tobytes()).hexdigest())
         return repr(
-            (made_of, self.options.split_seed, hashlib.sha256(self.labels.tobytes()).hexdigest(), *more)
+            (
+                tuple(made_of),
+                self.options.split_seed,
+                hashlib.sha256(self.labels.tobytes()).hexdigest(),
+                *more,
+            )
         )
 
     def score(self, name: str, key: str, draw: Callable[[], np.ndarray]) -> Scored:
@@ -589,6 +608,7 @@ class Reachability:
             "alphas": list(o.alphas),
             "seeds": {name: list(by_seed) for name, by_seed in self.scored.items() if name not in REAL},
             "samples": o.samples,
+            "new_class": self.new and {"name": self.new.name, "photographs": len(self.new.names)},
             "classes": found,
         }
 
@@ -654,6 +674,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         raise UserError("--doses are shares above 0, up to 1")
     if options.cheap and options.generators != (LATENT,):
         raise UserError("--cheap asks the bundle's own generator alone; leave out --generators")
+    if options.new_class is not None and not options.cheap:
+        raise UserError("--new-class goes with --cheap: no oracle has seen such a class")
     if not options.alphas or not all(0 < alpha < 1 for alpha in options.alphas):
         raise UserError("--alphas are rates between 0 and 1")
     seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
@@ -701,7 +723,7 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     write_json(run.folder / REACHABILITY, report)
     print(summary(report))
     write_html(run.folder / "reachability.html", report, run.bundle)
-    if options.write:
+    if options.write and run.new is None:  # the bundle has no such class
         try:
             update_bundle(options.bundle, {REACHABILITY: report})
         except BundleError as error:

@@ -12,11 +12,16 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from training.cli import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.data.sources import Source
 
 BOXES_DIR = Path(__file__).parent / "boxes"
 
@@ -107,27 +112,23 @@ class Options:
     """Print the resolved options and stop."""
 
 
-def main(options: Options) -> None:
-    """Compute one box per readable photograph of the source and write the table."""
+def find_boxes(
+    source: "Source", device: "torch.device", size: int = Options.size, batch: int = Options.batch
+) -> dict[str, Box]:
+    """Boxes by file stem, one for each readable photograph of a source. size, batch: see ``Options``."""
     from PIL import Image, ImageOps
     from torch import inference_mode
     from torch.utils.data import DataLoader
     from tqdm import tqdm
 
-    from training.cli import print_dry_run
-    from training.data.sources import open_source
-    from training.device import autocast, resolve_device
+    from training.device import autocast
     from training.judge import Judge
-
-    source = open_source(options.source)
-    if options.dry_run:
-        return print_dry_run(options, images=len(source.items))
 
     def load(index: int) -> tuple[str, int, int, np.ndarray] | None:
         item = source.items[index]
         try:
             image = ImageOps.exif_transpose(item.open()).convert("RGB")
-            side = (options.size, options.size)
+            side = (size, size)
             return (
                 Path(item.name).stem,
                 *image.size,
@@ -137,21 +138,33 @@ def main(options: Options) -> None:
             tqdm.write(f"skipped {item.name}: {error}")
             return None
 
-    device = resolve_device(options.device)
     judge = Judge(device)
     boxes: dict[str, Box] = {}
     loader: DataLoader = DataLoader(
         range(len(source.items)),  # type: ignore[arg-type]
-        options.batch,
+        batch,
         collate_fn=lambda indices: [entry for i in indices if (entry := load(i))],
     )
     with tqdm(total=len(source.items), unit="img") as bar, inference_mode(), autocast(device):
         for entries in loader:
             images = np.stack([image for *_, image in entries])
-            maps = judge.activation_maps(images, options.size)
+            maps = judge.activation_maps(images, size)
             for (stem, width, height, _), evidence in zip(entries, maps, strict=True):
                 boxes[stem] = box_from_map(evidence, width, height)
-            bar.update(options.batch)
+            bar.update(batch)
+    return boxes
+
+
+def main(options: Options) -> None:
+    """Compute one box per readable photograph of the source and write the table."""
+    from training.cli import print_dry_run
+    from training.data.sources import open_source
+    from training.device import resolve_device
+
+    source = open_source(options.source)
+    if options.dry_run:
+        return print_dry_run(options, images=len(source.items))
+    boxes = find_boxes(source, resolve_device(options.device), options.size, options.batch)
     write_boxes(options.out, boxes)
     print(f"{len(boxes)} boxes of {len(source.items)} photographs in {options.out}")
 

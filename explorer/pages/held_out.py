@@ -1,10 +1,12 @@
 """The Held-out page: verdicts on the breeds that training never saw, and the raw material."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from explorer.bundle import Bundle
+from explorer.bundle import Bundle, BundleError
 from explorer.comparison import (
     breed_distances,
     comparable_breeds,
@@ -16,7 +18,8 @@ from explorer.comparison import (
 )
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
-from explorer.job_panel import show_job
+from explorer.job_panel import new_class_folders, show_job
+from explorer.new_class import read_measured
 from explorer.photographs import Photographs, current_photographs
 from explorer.points import Point, label_of, pictures_of
 from explorer.rates import share
@@ -173,11 +176,34 @@ def show_breed(bundle: Bundle, breed: str, photographs: Photographs | None) -> N
     st.html(gallery(generated, side=96))
 
 
+def show_new_classes(bundle: Bundle) -> None:
+    """A card for each class that was measured here beside those of the bundle."""
+    latest: dict[str, tuple[Bundle, dict[str, Any]]] = {}
+    for folder in new_class_folders(bundle):
+        try:
+            new, report = read_measured(folder, bundle)
+        except BundleError as error:
+            st.warning(f"{error}.")
+            continue
+        latest[new.name] = new.beside(bundle), report
+    if not latest:
+        return
+    st.header("New classes")
+    st.caption(
+        "Measured on this machine, with the generator in this bundle. Photographs from elsewhere may differ "
+        "from the bundle's in more than the class, and judges learn whatever tells them apart."
+    )
+    for name, (beside, report) in latest.items():
+        show_verdicts(beside, report, None, [name])
+
+
 st.title("Held-out")
 bundle = current_bundle()
 photographs = current_photographs(bundle)
 if not bundle.held_out:
     st.info("This bundle has no held-out class: training saw all of them.")
+    show_job(bundle, photographs)
+    show_new_classes(bundle)
     st.stop()
 st.markdown(
     f"Training never saw: **{', '.join(bundle.held_out)}**. What do the decoder and the generator make of "
@@ -188,6 +214,7 @@ if bundle.reachability is None:
 else:
     show_verdicts(bundle, bundle.reachability, photographs)
 show_job(bundle, photographs)
+show_new_classes(bundle)
 st.header("Raw material")
 st.caption("Pictures, counts and distances of the bundle as it is; no conclusion is drawn from them here.")
 seen = [c for c in bundle.classes if c not in bundle.held_out]

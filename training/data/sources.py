@@ -144,6 +144,23 @@ def _folder(spec: str, root: Path) -> Source:
     return Source(spec, classes, tuple(items), f"images in {root.name}/", "the owner's", root=root)
 
 
+def open_class(folder: Path) -> Source:
+    """A source of one class: the images in a folder, which is called as the class is.
+
+    Raises UserError when it does not exist or holds no images.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give one that holds photographs of one class")
+    root = folder.resolve()
+    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise UserError(f"{folder} holds no images; give a folder that holds photographs of one class")
+    items = tuple(
+        Item(p.relative_to(root).as_posix(), 0, "train", _file_opener(p), p.stat().st_size) for p in files
+    )
+    return Source(f"folder:{root}", (root.name,), items, f"images in {root.name}/", "the owner's", root=root)
+
+
 def _imagewoof(spec: str, path: Path | None, image_size: int) -> Source:
     if path is None:
         path = next((Path(p) for p in IMAGEWOOF_PLACES if (Path(p) / "train").is_dir()), None)

@@ -1,0 +1,294 @@
+"""A class that a bundle's data does not have: measured beside its own, kept apart from the bundle, shown."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import JUDGED, ROOT
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from explorer import job_panel, jobs, session
+from explorer.bundle import REACHABILITY, Bundle, BundleError, open_bundle
+from explorer.decoding import encode
+from explorer.new_class import FILE, NewClass, measured_folders, read_measured, write_new_class
+from explorer.reachability import LATENT, judged
+from tests.support import file_names, one_sentence, tiny_reachability
+from training import new_class
+from training.cli import UserError
+from training.data.dataset import DataOptions, open_dataset
+from training.data.sources import open_class
+from training.new_class import FEWEST, add_new_class
+from training.reachability import Reachability, ReachabilityOptions, run_reachability
+from training.subject import Box, read_boxes
+
+CPU = torch.device("cpu")
+
+
+def photographs(folder: Path, count: int = 40, seed: int = 0) -> Path:
+    """A folder of striped pictures that no digit looks like."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        stripes = 127 + 120 * np.sin(np.arange(32) * rng.uniform(0.8, 1.2) + rng.uniform(0, 6))
+        pixels = np.broadcast_to(stripes[:, None, None], (32, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:03d}.png")
+    return folder
+
+
+def options(folder: Path, **values) -> ReachabilityOptions:
+    if not (folder / "digits").exists():
+        shutil.copytree(ROOT / "pretrained" / "digits", folder / "digits")
+    given = {
+        "bundle": folder / "digits", "cheap": True, "samples": 60, "targets": 2, "restarts": 1,
+        "search_steps": 2, "judge_images": 640, "alphas": (0.05,), "device": "cpu", "out": folder / "run",
+        "cache": folder / "cache",
+    }  # fmt: skip
+    return ReachabilityOptions(**{**given, **values})
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+    folder = tmp_path_factory.mktemp("new")
+    given = options(folder, new_class=photographs(folder / "stripes"))
+    return folder, run_reachability(given)
+
+
+# The command
+
+
+def test_it_is_asked_about_as_a_held_out_class_is(measured):
+    _, report = measured
+    assert report["new_class"] == {"name": "stripes", "photographs": 40}
+    assert [name for name, found in report["classes"].items() if found["held_out"]] == ["7", "stripes"]
+    assert report["split"]["counts"]["stripes"] == {"learn": 20, "calibration": 10, "test": 10}
+    level = report["classes"]["stripes"]["levels"]["0.05"]
+    assert level["photographs"] == {"hits": 10, "n": 10}  # nothing is easier to tell from digits
+    (drawn,) = level["samples"][LATENT]
+    assert drawn["n"] == 60
+    assert drawn["hits"] < 10  # and digits are drawn, not stripes
+    assert judged(report, LATENT, 0.05)["stripes"].sentence
+
+
+def test_the_bundle_stays_as_it_is_and_the_report_stands_beside(measured):
+    folder, report = measured
+    original = ROOT / "pretrained" / "digits"
+    for name in file_names(original):
+        assert (folder / "digits" / name).read_bytes() == (original / name).read_bytes()
+    bundle = open_bundle(folder / "digits")
+    new, kept = read_measured(folder / "run", bundle)
+    assert kept == json.loads(json.dumps(report))
+    assert "stripes" in (folder / "run" / "reachability.html").read_text()
+    size = bundle.autoencoder_config.image_size
+    image = Image.open(folder / "stripes" / new.names[3]).resize((size, size), Image.Resampling.BICUBIC)
+    np.testing.assert_allclose(
+        new.codes[3], encode(bundle.load_autoencoder(), np.array(image)[None])[0], atol=0.05
+    )
+
+
+def test_beside_the_others_it_comes_last_and_nothing_else_moves(measured):
+    folder, report = measured
+    bundle = open_bundle(folder / "digits")
+    new, _ = read_measured(folder / "run", bundle)
+    beside = new.beside(bundle)
+    n = len(bundle.labels)
+    np.testing.assert_array_equal(beside.real_codes[:n], bundle.real_codes)
+    np.testing.assert_array_equal(beside.real_codes[n:], new.codes)
+    assert beside.classes == (*bundle.classes, "stripes")
+    assert beside.held_out == ("7", "stripes")
+    assert set(beside.labels[n:]) == {10}
+    assert set(beside.splits[n:]) == {"held_out"}
+    for rows in report["classes"]["stripes"]["examples"]["samples"].values():
+        assert min(rows["nearest"]) >= n  # its own images, in the order of the codes
+
+
+def test_other_photographs_under_the_same_name_are_judged_anew(measured, tmp_path):
+    folder, _ = measured
+    other = photographs(tmp_path / "stripes", seed=1)
+    keys = [
+        Reachability(options(folder, new_class=path, out=tmp_path / "run"))._key()
+        for path in (folder / "stripes", other, None)
+    ]
+    assert len(set(keys)) == 3
+
+
+def test_photographs_are_cropped_around_the_subject_where_the_datas_own_are(tmp_path, monkeypatch):
+    path = photographs(tmp_path / "stripes")
+    dataset = open_dataset(DataOptions(source="digits", image_size=16, margin=0, cache=tmp_path / "cache"))
+    bundle = open_bundle(ROOT / "pretrained" / "digits")
+    boxes = {f"{i:03d}": Box(0.0, 0.25, 0.5, 0.5) for i in range(40)}
+    asked = []
+    monkeypatch.setattr(new_class, "find_boxes", lambda *_, **__: asked.append(1) or boxes)
+    for _ in range(2):
+        _, _, both = add_new_class(bundle, replace(dataset, crop="subject"), path, tmp_path / "kept", CPU)
+    assert asked == [1]  # once: they are kept
+    assert read_boxes(tmp_path / "kept" / "boxes.csv") == boxes
+    crop = Image.open(path / "000.png").crop((0, 8, 16, 24))
+    np.testing.assert_allclose(both.store.images[-40], np.asarray(crop), atol=3)
+
+
+def test_a_source_of_one_class_lists_its_folders_images(tmp_path):
+    path = photographs(tmp_path / "stripes", 3)
+    (path / "deeper").mkdir()
+    shutil.copy(path / "000.png", path / "deeper" / "more.PNG")
+    (path / "notes.txt").write_text("no picture")
+    source = open_class(path)
+    assert source.classes == ("stripes",)
+    assert [item.name for item in source.items] == ["000.png", "001.png", "002.png", "deeper/more.PNG"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "count", "values", "says"),
+    [
+        ("7", 40, {}, "is a class of this bundle already"),
+        ("few", FEWEST - 1, {}, f"at least {FEWEST}"),
+        ("none", 0, {}, "holds no images"),
+        ("nowhere", None, {}, "there is no folder"),
+        ("fine", 40, {"cheap": False}, "--new-class goes with --cheap"),
+    ],
+)
+def test_what_cannot_be_asked_about_is_one_sentence(tmp_path, folder, count, values, says):
+    path = tmp_path / folder if count is None else photographs(tmp_path / folder, count)
+    with pytest.raises(UserError, match=says) as caught:
+        run_reachability(options(tmp_path, new_class=path, **values))
+    assert one_sentence(caught.value)
+
+
+def test_an_unreadable_photograph_is_left_out(tmp_path):
+    path = photographs(tmp_path / "stripes", FEWEST + 1)
+    (path / "000.png").write_bytes(b"no picture")
+    dataset = open_dataset(DataOptions(source="digits", image_size=16, margin=0, cache=tmp_path / "cache"))
+    bundle = open_bundle(ROOT / "pretrained" / "digits")
+    new, _, both = add_new_class(bundle, dataset, path, tmp_path / "kept", CPU)
+    assert len(new.names) == len(new.codes) == FEWEST
+    assert list(both.store.skipped) == ["000.png"]
+
+
+# The page
+
+
+def keep(bundle: Bundle, runs: Path, monkeypatch: pytest.MonkeyPatch, name: str = "fox") -> Path:
+    """What a measurement of a new class leaves behind, without one."""
+    monkeypatch.setenv(job_panel.RUNS_VARIABLE, str(runs))
+    folder = job_panel.job_folder(bundle) / f"{job_panel._beginning(bundle)}{name}"
+    folder.mkdir(parents=True)
+    names = tuple(f"{i}.jpg" for i in range(20))
+    new = NewClass(name, names, bundle.real_codes[:20].copy())
+    write_new_class(folder, new)
+    report = tiny_reachability(
+        new.beside(bundle).classes, ("7", name), {0.05: (8, 12, 9, 11, 7), 0.01: (0,) * 5}
+    )
+    report["classes"][name]["examples"]["round trips"] = list(
+        range(len(bundle.labels), len(bundle.labels) + 8)
+    )
+    (folder / REACHABILITY).write_text(json.dumps(report))
+    return folder
+
+
+def opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(folder))
+    at = AppTest.from_file(str(ROOT / "explorer" / "pages" / "held_out.py"), default_timeout=120)
+    at.query_params["bundle"] = JUDGED
+    at.run()
+    assert not at.exception
+    return at
+
+
+def folder_box(at: AppTest):
+    return next(box for box in at.text_input if box.label == "Folder of a new class")
+
+
+def text(at: AppTest) -> str:
+    return " ".join(e.value for e in (*at.markdown, *at.caption, *at.subheader, *at.header))
+
+
+def test_its_card_stands_on_the_page_and_those_of_the_bundle_stay(bundles, tmp_path, monkeypatch):
+    bundle = open_bundle(bundles / JUDGED)
+    before = text(opened(bundles, monkeypatch))
+    folder = keep(bundle, tmp_path, monkeypatch)
+    at = opened(bundles, monkeypatch)
+    shown = text(at)
+    verdict = judged(bundle.reachability, LATENT, 0.01)["7"].sentence
+    assert verdict in before
+    assert "New classes" not in before
+    assert verdict in shown
+    report = json.loads((folder / REACHABILITY).read_text())
+    assert judged(report, LATENT, 0.01)["fox"].sentence in shown
+    assert [h.value for h in at.subheader].count("fox") == 1
+    alpha = at.select_slider(key="alpha fox")
+    alpha.set_value(0.05).run()
+    assert not at.exception
+    assert judged(report, LATENT, 0.05)["fox"].sentence in text(at)
+    assert verdict in text(at)  # which has its own slider
+
+
+def test_what_was_measured_with_another_generator_is_not_shown(bundles, tmp_path, monkeypatch):
+    bundle = open_bundle(bundles / JUDGED)
+    folder = keep(bundle, tmp_path, monkeypatch)
+    assert job_panel.new_class_folders(bundle) == [folder]
+    folder.rename(folder.with_name("new-12345678-12345678-fox"))
+    assert job_panel.new_class_folders(bundle) == []
+
+
+def test_the_newest_report_of_a_class_comes_last(tmp_path):
+    for name, seconds in (("new-b", 100), ("new-a", 200), ("other", 300)):
+        (tmp_path / name).mkdir()
+        for file in (FILE, REACHABILITY):
+            (tmp_path / name / file).touch()
+        os.utime(tmp_path / name / REACHABILITY, (seconds, seconds))
+    (tmp_path / "new-unfinished").mkdir()
+    (tmp_path / "new-unfinished" / FILE).touch()
+    assert [path.name for path in measured_folders(tmp_path, "new-")] == ["new-b", "new-a"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [(FILE, b"no tensors"), (REACHABILITY, b"{}"), (REACHABILITY, b'{"classes": {"fox": {}}}')],
+)
+def test_a_damaged_measurement_is_one_sentence_and_the_page_goes_on(
+    bundles, tmp_path, monkeypatch, file, content
+):
+    bundle = open_bundle(bundles / JUDGED)
+    folder = keep(bundle, tmp_path, monkeypatch)
+    (folder / file).write_bytes(content)
+    with pytest.raises(BundleError) as caught:
+        read_measured(folder, bundle)
+    assert one_sentence(caught.value)
+    at = opened(bundles, monkeypatch)
+    assert str(caught.value) in at.warning[0].value
+    assert "Raw material" in text(at)
+
+
+def test_a_job_about_a_new_class_is_started_with_its_folder(bundles, tmp_path, monkeypatch):
+    monkeypatch.setenv(job_panel.RUNS_VARIABLE, str(tmp_path / "runs"))
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda *given: started.append(given))
+    path = photographs(tmp_path / "fox", 2)
+    at = opened(bundles, monkeypatch)
+    folder_box(at).set_value(str(tmp_path / "nowhere")).run()
+    assert "There is no folder" in at.error[0].value
+    assert not [b for b in at.button if b.label == "Start"]
+    folder_box(at).set_value(str(path)).run()
+    start = next(b for b in at.button if b.label == "Start")
+    assert not start.disabled  # the bundle's own report stays
+    start.click().run()
+    ((_, command, progress, _),) = started
+    assert command[command.index("--new-class") + 1] == str(path)
+    bundle = open_bundle(bundles / JUDGED)
+    assert progress.parent.name.startswith(job_panel._beginning(bundle))
+
+
+def test_a_bundle_without_held_out_classes_can_be_asked_about_a_new_one(bundles, tmp_path, monkeypatch):
+    monkeypatch.setenv(job_panel.RUNS_VARIABLE, str(tmp_path))
+    everything = replace(open_bundle(bundles / JUDGED), held_out=(), reachability=None)
+    monkeypatch.setattr(session, "current_bundle", lambda: everything)
+    at = opened(bundles, monkeypatch)
+    assert "training saw all of them" in at.info[0].value
+    assert next(b for b in at.button if b.label == "Start").disabled
+    folder_box(at).set_value(str(photographs(tmp_path / "fox", 2))).run()
+    assert not next(b for b in at.button if b.label == "Start").disabled
