@@ -30,6 +30,17 @@ def test_each_rung_holds_the_class_what_it_is_compared_with_and_the_seen_classes
     assert [m.rate for m in produced.marks if m.role == "oracle"] == [pytest.approx(2030 / 50_000)]
 
 
+def test_a_gan_that_makes_whole_codes_cuts_nothing():
+    found = copy.deepcopy(FOUND)
+    for name in found["classes"]:
+        for at in found["classes"][name]["levels"].values():
+            at["cut round trips"] = at["round trips"]
+    assert [m.label for m in ladder(found, "3", "latent", 0.01)[0].marks][:2] == [
+        "round trips",
+        "photographs",
+    ]
+
+
 def test_intervals_follow_the_level_and_what_seeds_differ():
     narrow, wide = (rungs(level)[2].marks[0] for level in (0.8, 0.999))
     assert wide.low < narrow.low < narrow.rate < narrow.high < wide.high
