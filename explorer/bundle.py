@@ -37,7 +37,7 @@ from explorer.networks import (
     PixelGenerator,
 )
 from explorer.projection import map_features, place
-from explorer.race import LATENT, PIXEL
+from explorer.race import CASCADE, LATENT, PIXEL
 
 FORMAT = "dual-space-bundle"
 VERSION = 2
@@ -62,7 +62,7 @@ AnyGenerator = Generator | CascadeGenerator | PixelGenerator
 # Configuration and network of the generator by kind: one of latents, one of whole codes, one of pictures.
 GENERATORS: dict[str, tuple[type[AnyGanConfig], type[AnyGenerator]]] = {
     LATENT: (GanConfig, Generator),
-    "cascade": (CascadeConfig, CascadeGenerator),
+    CASCADE: (CascadeConfig, CascadeGenerator),
     PIXEL: (PixelGanConfig, PixelGenerator),
 }
 # What reading a damaged file can raise.

@@ -118,9 +118,13 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
     codec, judged_by = _sha(bundle, "autoencoder"), f"judges-{images}"
     out, more = folder / f"codec-{codec}-{judged_by}", []
     if new:
-        path = Path(new).expanduser().resolve()
-        if not path.is_dir():
-            st.error(f"There is no folder {path}; give one that holds photographs of one class.")
+        try:
+            path = Path(new).expanduser().resolve()
+            there = path.is_dir()
+        except (OSError, RuntimeError, ValueError):  # no such user, a name too long, a NUL
+            there = False
+        if not there:
+            st.error(f"There is no folder {new}; give one that holds photographs of one class.")
             return
         where = hashlib.sha256(str(path).encode()).hexdigest()[:8]
         out, more = folder / f"{_beginning(bundle)}{where}-{judged_by}", ["--new-class", str(path)]

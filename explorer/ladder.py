@@ -99,7 +99,7 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
         worst = worst_control(controls, level)
         false = [(f"false positives: {worst}", "control", [controls[worst]])]
     # A GAN of whole codes cuts nothing: there its counts are those of the round trips.
-    every = [at_level(report, other, alpha) for other in report["classes"]]
+    every = [counted for f in report["classes"].values() for counted in f["levels"].values()]
     cut: list[tuple[str, Role, Sequence[Count]]] = []
     if any(counted[CUT] != counted[ROUND_TRIPS] for counted in every):
         cut = [("cut to what the GAN models", "control", counts([at[CUT]]))]

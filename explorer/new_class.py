@@ -1,5 +1,6 @@
 """A class that a bundle's data does not have, measured beside its own: how it is kept, and found again."""
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from explorer.bundle import REACHABILITY, Bundle, BundleError, check_reachability
 
@@ -41,11 +42,14 @@ class NewClass:
             real_codes=np.concatenate([bundle.real_codes, self.codes]),
         )
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the codes, to know the photographs again."""
+        return hashlib.sha256(self.codes.tobytes()).hexdigest()
 
-def write_new_class(folder: Path, new: NewClass) -> None:
-    """Keep it in a folder, beside what is measured of it."""
-    about = {"name": new.name, "names": json.dumps(new.names)}
-    save_file({"codes": new.codes}, folder / FILE, about)
+    def to_bytes(self) -> bytes:
+        """What ``FILE`` holds."""
+        return save({"codes": self.codes}, {"name": self.name, "names": json.dumps(self.names)})
 
 
 def read_measured(folder: Path, bundle: Bundle) -> tuple[NewClass, dict[str, Any]]:
@@ -58,6 +62,8 @@ def read_measured(folder: Path, bundle: Bundle) -> tuple[NewClass, dict[str, Any
             raise ValueError(f"codes of shape {codes.shape} for {len(new.names)} photographs")
         report = json.loads((folder / REACHABILITY).read_text())
         report["classes"][new.name]
+        if report["new_class"]["sha256"] != new.digest:
+            raise ValueError("the report is about other photographs")
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise BundleError(
             f"what was measured in {folder} cannot be read ({error}); delete that folder and measure again"

@@ -27,7 +27,8 @@ def race_figure(
     A GAN on codes has two: alone (dotted), and moved right by the seconds of codec and encoding (solid).
     """
     figure = go.Figure()
-    for i, seed in enumerate(race["seeds"]):
+    shown: set[str] = set()
+    for seed in race["seeds"]:
         for name, contestant in seed["contestants"].items():
             curve = [p for p in contestant["curve"] if p["seconds"] > 0]  # the axis has no zero
             clocks = [("total", "solid", "")]
@@ -43,11 +44,12 @@ def race_figure(
                     marker={"size": 6},
                     name=label,
                     legendgroup=label,
-                    showlegend=i == 0,
+                    showlegend=label not in shown,
                     hovertemplate=(
                         f"{label}, seed {seed['seed']}<br>%{{x:,.0f}} s<br>%{{y:,.0f}}<extra></extra>"
                     ),
                 )
+                shown.add(label)
     ceiling = median(seed["ceiling"] for seed in race["seeds"])
     # Below and above their lines: the two can be close.
     marks = [

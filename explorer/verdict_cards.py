@@ -118,10 +118,11 @@ def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float, k
         ("Counts (CSV)", "csv", "text/csv", lambda: counts_csv(report, level)),
         ("Report (HTML)", "html", "text/html", lambda: html_report(report, bundle, alpha, level)),
     )
+    name = "-".join([bundle.name, *key.split()])
     with st.container(horizontal=True):
         for label, ending, mime, data in files:
             st.download_button(
-                label, data=data, file_name=f"{bundle.name}-reachability.{ending}", mime=mime,
+                label, data=data, file_name=f"{name}-reachability.{ending}", mime=mime,
                 on_click="ignore", icon=":material/download:", key=f"{ending} {key}",
             )  # fmt: skip
 

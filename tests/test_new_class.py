@@ -16,23 +16,24 @@ from streamlit.testing.v1 import AppTest
 from explorer import job_panel, jobs, session
 from explorer.bundle import REACHABILITY, Bundle, BundleError, open_bundle
 from explorer.decoding import encode
-from explorer.new_class import FILE, NewClass, measured_folders, read_measured, write_new_class
+from explorer.new_class import FILE, NewClass, measured_folders, read_measured
 from explorer.reachability import LATENT, judged
 from tests.support import file_names, one_sentence, tiny_reachability
 from training import new_class
 from training.cli import UserError
+from training.codes import weights_digest
 from training.data.dataset import DataOptions, open_dataset
 from training.data.sources import open_class
 from training.new_class import FEWEST, add_new_class
 from training.reachability import Reachability, ReachabilityOptions, run_reachability
-from training.subject import Box, read_boxes
+from training.subject import Box
 
 CPU = torch.device("cpu")
 
 
 def photographs(folder: Path, count: int = 40, seed: int = 0) -> Path:
     """A folder of striped pictures that no digit looks like."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     for i in range(count):
         stripes = 127 + 120 * np.sin(np.arange(32) * rng.uniform(0.8, 1.2) + rng.uniform(0, 6))
@@ -64,7 +65,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 
 def test_it_is_asked_about_as_a_held_out_class_is(measured):
     _, report = measured
-    assert report["new_class"] == {"name": "stripes", "photographs": 40}
+    assert report["new_class"] | {"sha256": ""} == {"name": "stripes", "photographs": 40, "sha256": ""}
     assert [name for name, found in report["classes"].items() if found["held_out"]] == ["7", "stripes"]
     assert report["split"]["counts"]["stripes"] == {"learn": 20, "calibration": 10, "test": 10}
     level = report["classes"]["stripes"]["levels"]["0.05"]
@@ -107,14 +108,20 @@ def test_beside_the_others_it_comes_last_and_nothing_else_moves(measured):
         assert min(rows["nearest"]) >= n  # its own images, in the order of the codes
 
 
-def test_other_photographs_under_the_same_name_are_judged_anew(measured, tmp_path):
-    folder, _ = measured
-    other = photographs(tmp_path / "stripes", seed=1)
-    keys = [
-        Reachability(options(folder, new_class=path, out=tmp_path / "run"))._key()
-        for path in (folder / "stripes", other, None)
-    ]
-    assert len(set(keys)) == 3
+def test_other_photographs_under_the_same_name_have_other_judges(tmp_path):
+    """In the same folder: what was learnt from some of them must not judge others."""
+    paths = (photographs(tmp_path / "stripes"), photographs(tmp_path / "more" / "stripes", 48, seed=1))
+    learnt = []
+    for path in (*paths, paths[0]):
+        run = Reachability(options(tmp_path, new_class=path, judge_images=128))
+        run.learn()
+        learnt.append((run._key(), weights_digest(run.judges[0].network.model)))
+    assert learnt[0] == learnt[2]
+    assert learnt[0][0] != learnt[1][0]
+    assert learnt[0][1] != learnt[1][1]
+    plain = Reachability(options(tmp_path))
+    plain.learn()
+    assert plain.judges[0].network.model[-1].out_features == 10
 
 
 def test_photographs_are_cropped_around_the_subject_where_the_datas_own_are(tmp_path, monkeypatch):
@@ -122,12 +129,8 @@ def test_photographs_are_cropped_around_the_subject_where_the_datas_own_are(tmp_
     dataset = open_dataset(DataOptions(source="digits", image_size=16, margin=0, cache=tmp_path / "cache"))
     bundle = open_bundle(ROOT / "pretrained" / "digits")
     boxes = {f"{i:03d}": Box(0.0, 0.25, 0.5, 0.5) for i in range(40)}
-    asked = []
-    monkeypatch.setattr(new_class, "find_boxes", lambda *_, **__: asked.append(1) or boxes)
-    for _ in range(2):
-        _, _, both = add_new_class(bundle, replace(dataset, crop="subject"), path, tmp_path / "kept", CPU)
-    assert asked == [1]  # once: they are kept
-    assert read_boxes(tmp_path / "kept" / "boxes.csv") == boxes
+    monkeypatch.setattr(new_class, "find_boxes", lambda *_: boxes)
+    _, _, both = add_new_class(bundle, replace(dataset, crop="subject"), path, CPU)
     crop = Image.open(path / "000.png").crop((0, 8, 16, 24))
     np.testing.assert_allclose(both.store.images[-40], np.asarray(crop), atol=3)
 
@@ -149,11 +152,18 @@ def test_a_source_of_one_class_lists_its_folders_images(tmp_path):
         ("few", FEWEST - 1, {}, f"at least {FEWEST}"),
         ("none", 0, {}, "holds no images"),
         ("nowhere", None, {}, "there is no folder"),
+        ("page", "not a picture", {}, "none of the 20 images"),
         ("fine", 40, {"cheap": False}, "--new-class goes with --cheap"),
     ],
 )
 def test_what_cannot_be_asked_about_is_one_sentence(tmp_path, folder, count, values, says):
-    path = tmp_path / folder if count is None else photographs(tmp_path / folder, count)
+    path = tmp_path / folder
+    if isinstance(count, int):
+        photographs(path, count)
+    elif count is not None:
+        path.mkdir()
+        for i in range(20):
+            (path / f"{i}.jpg").write_text(count)
     with pytest.raises(UserError, match=says) as caught:
         run_reachability(options(tmp_path, new_class=path, **values))
     assert one_sentence(caught.value)
@@ -164,9 +174,30 @@ def test_an_unreadable_photograph_is_left_out(tmp_path):
     (path / "000.png").write_bytes(b"no picture")
     dataset = open_dataset(DataOptions(source="digits", image_size=16, margin=0, cache=tmp_path / "cache"))
     bundle = open_bundle(ROOT / "pretrained" / "digits")
-    new, _, both = add_new_class(bundle, dataset, path, tmp_path / "kept", CPU)
+    new, _, both = add_new_class(bundle, dataset, path, CPU)
     assert len(new.names) == len(new.codes) == FEWEST
     assert list(both.store.skipped) == ["000.png"]
+
+
+def test_the_bundles_own_photographs_under_another_name_are_no_new_class(tmp_path):
+    """Networks were trained on them: a card would call them held out."""
+    dataset = open_dataset(DataOptions(source="digits", image_size=16, margin=0, cache=tmp_path / "cache"))
+    (tmp_path / "sevens").mkdir()
+    for i, image in enumerate(dataset.store.images[dataset.store.labels == 7][:30]):
+        Image.fromarray(image).save(tmp_path / "sevens" / f"{i}.png")
+    with pytest.raises(UserError, match="30 of the 30 photographs") as caught:
+        add_new_class(open_bundle(ROOT / "pretrained" / "digits"), dataset, tmp_path / "sevens", CPU)
+    assert one_sentence(caught.value)
+
+
+def test_codes_are_rounded_as_the_bundles_own_are(measured):
+    """A class must not be known by how its codes are stored."""
+    folder, _ = measured
+    bundle = open_bundle(folder / "digits")
+    new, _ = read_measured(folder / "run", bundle)
+    together = np.concatenate([bundle.real_codes, new.codes])
+    steps = new.codes / (np.abs(together).max(0) / 63)
+    np.testing.assert_allclose(steps, np.round(steps), atol=1e-3)
 
 
 # The page
@@ -179,13 +210,14 @@ def keep(bundle: Bundle, runs: Path, monkeypatch: pytest.MonkeyPatch, name: str 
     folder.mkdir(parents=True)
     names = tuple(f"{i}.jpg" for i in range(20))
     new = NewClass(name, names, bundle.real_codes[:20].copy())
-    write_new_class(folder, new)
+    (folder / FILE).write_bytes(new.to_bytes())
     report = tiny_reachability(
         new.beside(bundle).classes, ("7", name), {0.05: (8, 12, 9, 11, 7), 0.01: (0,) * 5}
     )
     report["classes"][name]["examples"]["round trips"] = list(
         range(len(bundle.labels), len(bundle.labels) + 8)
     )
+    report["new_class"] = {"name": name, "photographs": 20, "sha256": new.digest}
     (folder / REACHABILITY).write_text(json.dumps(report))
     return folder
 
@@ -248,7 +280,12 @@ def test_the_newest_report_of_a_class_comes_last(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [(FILE, b"no tensors"), (REACHABILITY, b"{}"), (REACHABILITY, b'{"classes": {"fox": {}}}')],
+    [
+        (FILE, b"no tensors"),
+        (FILE, NewClass("fox", ("other.jpg",), np.zeros((1, 64), np.float32)).to_bytes()),
+        (REACHABILITY, b"{}"),
+        (REACHABILITY, b'{"classes": {"fox": {}}}'),
+    ],
 )
 def test_a_damaged_measurement_is_one_sentence_and_the_page_goes_on(
     bundles, tmp_path, monkeypatch, file, content
@@ -270,9 +307,11 @@ def test_a_job_about_a_new_class_is_started_with_its_folder(bundles, tmp_path, m
     monkeypatch.setattr(jobs, "start", lambda *given: started.append(given))
     path = photographs(tmp_path / "fox", 2)
     at = opened(bundles, monkeypatch)
-    folder_box(at).set_value(str(tmp_path / "nowhere")).run()
-    assert "There is no folder" in at.error[0].value
-    assert not [b for b in at.button if b.label == "Start"]
+    for nowhere in (str(tmp_path / "nowhere"), "~no-such-user/fox", "x" * 300):
+        folder_box(at).set_value(nowhere).run()
+        assert not at.exception
+        assert "There is no folder" in at.error[0].value
+        assert not [b for b in at.button if b.label == "Start"]
     folder_box(at).set_value(str(path)).run()
     start = next(b for b in at.button if b.label == "Start")
     assert not start.disabled  # the bundle's own report stays

@@ -6,37 +6,33 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from explorer.bundle import Bundle
+from explorer.bundle import Bundle, quantise
 from explorer.decoding import encode
-from explorer.new_class import NewClass, write_new_class
+from explorer.latent import nearest
+from explorer.new_class import NewClass
 from training.cli import UserError
 from training.data.cache import ImageStore, open_store
 from training.data.dataset import Dataset
 from training.data.sources import open_class
-from training.subject import find_boxes, read_boxes, write_boxes
+from training.subject import find_boxes
 
 FEWEST = 16  # photographs: half to learn from, a quarter to calibrate on, a quarter to test on
+COPY = 0.3  # of the distance to the nearest other image, below which a photograph is one of the bundle's own
 
 
 def add_new_class(
-    bundle: Bundle, dataset: Dataset, photographs: Path, keep: Path, device: torch.device
+    bundle: Bundle, dataset: Dataset, photographs: Path, device: torch.device
 ) -> tuple[NewClass, Bundle, Dataset]:
     """The class in a folder of photographs, and the bundle and its data with that class beside the others.
 
-    Photographs are cropped as the data's own: around the subject, where these were. keep: the folder where
-    the codes and the boxes stay. Raises UserError where there are too few, or the class is there already.
+    Photographs are cropped as the data's own: around the subject, where these were; and their codes rounded
+    as those are. Raises UserError where there are too few, or the class or its photographs are there already.
     """
     source = open_class(photographs)
     (name,) = source.classes
     if name.casefold() in (known.casefold() for known in bundle.classes):
         raise UserError(f"{name!r} is a class of this bundle already; leave out --new-class")
-    boxes = None
-    if dataset.crop == "subject":
-        table = keep / "boxes.csv"
-        boxes = read_boxes(table) if table.is_file() else {}
-        if {Path(item.name).stem for item in source.items} - set(boxes):
-            boxes = find_boxes(source, device=device)
-            write_boxes(table, boxes)
+    boxes = find_boxes(source, device) if dataset.crop == "subject" else None
     options = dataset.options
     store = open_store(source, options.image_size, options.margin, boxes, options.cache)
     k = len(store.names)
@@ -57,10 +53,22 @@ def add_new_class(
         held_out=(*dataset.held_out, name),
         splits=np.append(dataset.splits, np.full(k, "held_out")),
     )
-    codes = encode(
-        bundle.load_autoencoder(), beside.centers(np.arange(len(old.labels), len(both.labels))).numpy()
-    )
-    new = NewClass(name, store.names, codes)
-    keep.mkdir(parents=True, exist_ok=True)
-    write_new_class(keep, new)
+    n = len(old.labels)
+    pictures = beside.centers(np.arange(n, n + k)).numpy()
+    codes = encode(bundle.load_autoencoder(), pictures)
+    _check_new(codes, bundle, photographs)
+    small, scale = quantise(np.concatenate([bundle.real_codes, codes]))
+    new = NewClass(name, store.names, small[n:] * scale)
     return new, new.beside(bundle), beside
+
+
+def _check_new(codes: np.ndarray, bundle: Bundle, photographs: Path) -> None:
+    """Raise UserError where photographs are the bundle's own, under another name: those were trained on."""
+    some = bundle.real_codes[:: max(1, len(bundle.real_codes) // 500)]
+    apart = np.median(nearest(some, bundle.real_codes, 2)[0][:, 1])
+    copies = int((nearest(codes, bundle.real_codes)[0][:, 0] < COPY * apart).sum())
+    if copies > len(codes) // 10:
+        raise UserError(
+            f"{copies} of the {len(codes)} photographs in {photographs} are among those that the bundle was "
+            "made from, so their class is not a new one; ask about it by the bundle's own classes"
+        )

@@ -29,7 +29,7 @@ from explorer.bundle import REACHABILITY, Bundle, BundleError, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.latent import Standardisation, nearest
 from explorer.networks import CascadeGenerator, GanConfig, Generator, PixelGanConfig, PixelGenerator
-from explorer.new_class import NewClass
+from explorer.new_class import FILE, NewClass
 from explorer.reachability import (
     CLASS,
     CUT,
@@ -119,7 +119,8 @@ class ReachabilityOptions:
     autoencoder: Path | None = None
     """A finished autoencoder run to train over, in place of the bundle's own."""
     out: Path | None = None
-    """Folder of judges, GANs and scores; runs/reachability/<bundle> by default."""
+    """Folder of judges, GANs and scores; runs/reachability/<bundle>, of a new class <bundle>-<class>, by
+    default."""
     source: str | None = None
     """Where the photographs are, if no longer where the bundle's source says."""
     cache: Path = Path("cache")
@@ -134,7 +135,8 @@ class ReachabilityOptions:
     @property
     def folder(self) -> Path:
         """Where everything is kept."""
-        return self.out or Path("runs/reachability") / self.bundle.name
+        name = self.bundle.name + (f"-{self.new_class.resolve().name}" if self.new_class else "")
+        return self.out or Path("runs/reachability") / name
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -197,7 +199,7 @@ class Reachability:
         self.new: NewClass | None = None
         if o.new_class is not None:
             self.new, self.bundle, self.dataset = add_new_class(
-                self.bundle, self.dataset, o.new_class, self.folder, self.device
+                self.bundle, self.dataset, o.new_class, self.device
             )
         if not self.bundle.held_out:
             raise UserError(
@@ -277,11 +279,13 @@ class Reachability:
         kept = self.kept("learn", self._key("learn"), lambda: {"features": self.features(shown)})
         features = kept["features"]
         self.real_features = features[len(rows) :]
+        # Judges that learnt from other photographs are others.
+        folder = self.folder / ("judges" if self.new is None else f"judges-{self.new.digest[:8]}")
         for permuted in (False, True):
             name = "permuted" if permuted else "network"
             network = NetworkJudgeOptions(
                 images=o.judge_images, mirror=self.dataset.options.mirror, permuted=permuted,
-                out=self.folder / "judges" / name, device=o.device, checkpoint_every=200, seed=o.split_seed,
+                out=folder / name, device=o.device, checkpoint_every=200, seed=o.split_seed,
             )  # fmt: skip
             self.judges.append(Judges(shown, features, labels, network, self.device))
 
@@ -289,7 +293,7 @@ class Reachability:
         """What every score depends on: images, split, codec."""
         made_of = [self.bundle.manifest["files"]["autoencoder.safetensors"]["sha256"], self.features_name]
         if self.new is not None:
-            made_of.append(hashlib.sha256(self.new.codes.tobytes()).hexdigest())
+            made_of.append(self.new.digest)
         return repr(
             (
                 tuple(made_of),
@@ -608,7 +612,8 @@ class Reachability:
             "alphas": list(o.alphas),
             "seeds": {name: list(by_seed) for name, by_seed in self.scored.items() if name not in REAL},
             "samples": o.samples,
-            "new_class": self.new and {"name": self.new.name, "photographs": len(self.new.names)},
+            "new_class": self.new
+            and {"name": self.new.name, "photographs": len(self.new.names), "sha256": self.new.digest},
             "classes": found,
         }
 
@@ -720,6 +725,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         write_json(run.folder / "progress.json", {"done": i, "of": len(tasks), "doing": words})
         task()
     report = run.report()
+    if (new := run.new) is not None:
+        write_atomically(run.folder / FILE, lambda temporary: temporary.write_bytes(new.to_bytes()))
     write_json(run.folder / REACHABILITY, report)
     print(summary(report))
     write_html(run.folder / "reachability.html", report, run.bundle)

@@ -134,7 +134,7 @@ def find_boxes(
                 *image.size,
                 np.asarray(image.resize(side, Image.Resampling.BICUBIC)),
             )
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             tqdm.write(f"skipped {item.name}: {error}")
             return None
 
@@ -146,7 +146,7 @@ def find_boxes(
         collate_fn=lambda indices: [entry for i in indices if (entry := load(i))],
     )
     with tqdm(total=len(source.items), unit="img") as bar, inference_mode(), autocast(device):
-        for entries in loader:
+        for entries in filter(None, loader):
             images = np.stack([image for *_, image in entries])
             maps = judge.activation_maps(images, size)
             for (stem, width, height, _), evidence in zip(entries, maps, strict=True):
