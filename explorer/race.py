@@ -84,8 +84,20 @@ class Level:
 
 
 def on_codes(race: dict[str, Any]) -> list[str]:
-    """The contestants on codes that are compared with the pixel GAN: those that every seed has."""
-    return [n for n in (LATENT, CASCADE) if all(n in seed["contestants"] for seed in race["seeds"])]
+    """The contestants on codes that are compared with the pixel GAN: those that came to their last stage in
+    every seed.
+    """
+    return [n for n in (LATENT, CASCADE) if all(_whole(seed["contestants"].get(n)) for seed in race["seeds"])]
+
+
+def _whole(entry: dict[str, Any] | None) -> bool:
+    return entry is not None and entry.get("last_stage", True)
+
+
+def joined(race: dict[str, Any]) -> list[str]:
+    """Contestants that, in some seed, did not take turns with the pixel GAN but joined when it was done."""
+    names = dict.fromkeys(name for seed in race["seeds"] for name in seed["contestants"])
+    return [n for n in names if any(PIXEL not in entry.get("beside", [PIXEL]) for entry in entries(race, n))]
 
 
 def entries(race: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -229,6 +241,8 @@ def cost_table(race: dict[str, Any]) -> str:
         label = NAMES.get(name, name)
         if len(measured) < len(seeds):
             label += f" ({len(measured)} of {len(seeds)} seeds)"
+        if not all(map(_whole, measured)):
+            label += ", not yet in its second"
         rows.append(row(label, measured, quality, f"{share(k, n)}, n = {n:,}" if n else "-"))
     return "\n".join(rows)
 

@@ -57,6 +57,16 @@ def test_samples_of_both_are_those_of_equal_seconds(folder):
     assert "after 40 s, codec and encoding counted; 100 images" in shown
 
 
+def test_who_joined_later_is_said(folder):
+    assert "Joined when" not in text(opened("raced"))
+    late = tiny_race(latent=[(10, 200)], cascade=[(10, 100)], pixel=[(20, 300)])
+    late["seeds"][0]["contestants"]["cascade"]["beside"] = ["cascade"]
+    update_bundle(folder / "raced", {RACE: late})
+    at = opened("raced")
+    assert "Joined when the others were done: latent GAN in two stages." in text(at)
+    assert len(at.columns) == 2 + 3  # of samples, one for each
+
+
 def test_a_pixel_gan_that_diverged_at_once_leaves_no_choice_of_seconds(folder):
     stopped = tiny_race(latent=[(0, 300), (10, 200)], pixel=[(0, 300)])
     update_bundle(folder / "raced", {RACE: stopped})

@@ -144,7 +144,17 @@ def test_a_contestant_that_only_some_seeds_have_is_counted_there_alone():
     assert found.on_codes(both) == ["latent"]
     assert "two stages" not in found.verdict(both)
     assert "| latent GAN, SGD (1 of 2 seeds) |" in found.cost_table(both)
-    assert len({trace.name for trace in race_figure(both).data}) == 7
+    for seeds in (both["seeds"], both["seeds"][::-1]):
+        legend = [t.name for t in race_figure({**both, "seeds": seeds}).data if t.showlegend]
+        assert len(set(legend)) == len(legend) == 7
+
+
+def test_two_stages_of_which_the_budget_saw_one_are_not_compared():
+    given = tiny_race(latent=[(10, 200)], cascade=[(10, 100)], pixel=[(20, 300)])
+    given["seeds"][0]["contestants"]["cascade"]["last_stage"] = False
+    assert found.on_codes(given) == ["latent"]
+    assert "two stages" not in found.verdict(given)
+    assert "| latent GAN in two stages, not yet in its second |" in found.cost_table(given)
 
 
 def test_the_figure_draws_every_curve_and_the_latent_one_twice():
@@ -243,6 +253,7 @@ def test_a_race_gives_both_their_budget_and_counts_the_codec(raced):
         assert all(p["sheet"].startswith("data:image/webp") for p in curve)
         assert contestant["flops_per_step"] > 0
     assert len(pixel["curve"]) == 4
+    assert found.joined(result) == []
     for contestant in (latent, pixel):
         assert (contestant["curve"][0]["seconds"], contestant["curve"][0]["images"]) == (0, 0)
     assert "dogs" not in pixel["curve"][0]  # the judge is not asked for dogs among digits
@@ -323,6 +334,16 @@ def test_a_contestant_of_two_stages_joins_a_race_that_is_over(tmp_path, monkeypa
     assert cascade["steps"] == pytest.approx((cascade["seconds"] - first["seconds"]) / 0.2)
     assert cascade["seconds_per_step"] == pytest.approx(0.2)  # of the second stage
     assert [p["seconds"] for p in cascade["curve"]] == sorted(p["seconds"] for p in cascade["curve"])
+    assert cascade["last_stage"]
+    result = json.loads((tmp_path / "race" / "race.json").read_text())
+    assert found.joined(result) == ["cascade"]
+    assert found.on_codes(result) == ["latent", "cascade"]
+    sgd = {"contestants": ("latent", "pixel", "pixel-sgd")}
+    for change, says in (({"samples": 39}, "samples 40, not 39"), ({"budget": 0.3}, "budget 0.2, not 0.3")):
+        with pytest.raises(UserError, match=says) as caught:
+            run_race(options(tmp_path, **change, **sgd))
+        assert one_sentence(caught.value)
+    assert not (tmp_path / "race" / "seed-0" / "pixel-sgd").exists()
 
 
 @pytest.mark.parametrize(

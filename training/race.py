@@ -41,6 +41,7 @@ from training.pixel_gan import PixelGan, PixelGanOptions, pictures
 
 ENDLESS = 10**12  # images: the budget ends a contestant, not its own length
 SHEET = 16  # samples shown at each evaluation
+SAME = ("preset", "budget", "evaluations", "samples", "slice_seconds", "sgd_lr")
 CONTESTANTS = (found.LATENT, found.CASCADE, found.PIXEL, "latent-sgd", "pixel-sgd")
 
 
@@ -59,7 +60,8 @@ class RaceOptions:
     seeds: tuple[int, ...] = (0, 1, 2)
     """One race for each."""
     contestants: tuple[str, ...] = ("latent", "pixel")
-    """Of latent, cascade, pixel, latent-sgd and pixel-sgd; latent and pixel always. More can join later."""
+    """Of latent, cascade, pixel, latent-sgd and pixel-sgd; latent and pixel always. Those that a finished
+    race lacks join it."""
     sgd_lr: float = 0.01
     """Learning rate of the contestants with SGD; its momentum is 0.9."""
     evaluations: int = 8
@@ -116,11 +118,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Stage:
-    """A GAN in training, and the seconds and images that the stages before it took."""
+    """A GAN in training, the seconds and images of the stages before it, and whether it is the last."""
 
     gan: GanTraining
     seconds: float = 0.0
     images: int = 0
+    last: bool = True
 
 
 class Contestant:
@@ -166,7 +169,7 @@ class Contestant:
     @property
     def done(self) -> bool:
         """Whether the last evaluation was made, or nothing more can come."""
-        return self.stopped is not None or len(self.curve) == len(self.schedule)
+        return self.stopped is not None or len(self.curve) >= len(self.schedule)
 
     def measure_untrained(self, reference: Reference) -> None:
         """Evaluate it before its first step, unless that was done: what training adds starts there."""
@@ -217,6 +220,7 @@ class Contestant:
             "batch": gan.options.batch,
             "steps": self.steps,
             "stopped": self.stopped,
+            "last_stage": self._stage.last,
             "seconds": self.seconds,
             "seconds_per_step": (self.seconds - self._stage.seconds) / self.steps if self.steps else 0.0,
             "flops_per_step": flops_per_step(gan.step, gan.options.penalty_every),
@@ -285,12 +289,15 @@ class Race:
             open_run(pixel, self.device)
             yield Stage(PixelGan(pixel, self.dataset, self.device))
             return
-        first_folder = folder / "latent_gan" if name == found.CASCADE else folder
-        length = {"evaluations": 1} if name == found.CASCADE else endless
-        first = self._gan_options(LatentGanOptions, "latent_gan", first_folder, **length)
+        if name != found.CASCADE:
+            latent = self._gan_options(LatentGanOptions, "latent_gan", folder, **endless)
+            open_run(latent, self.device)
+            yield Stage(LatentGan(latent, self.device))
+            return
+        first = self._gan_options(LatentGanOptions, "latent_gan", folder / "latent_gan", evaluations=1)
         open_run(first, self.device)
         if not (first.out / "done.json").is_file():
-            yield Stage(LatentGan(first, self.device))
+            yield Stage(LatentGan(first, self.device), last=False)
         done = read_json(first.out / "done.json")
         detail = self._gan_options(
             DetailPhaseOptions, "detail_phase", folder / "detail_phase", latent_gan=first.out, **endless
@@ -375,7 +382,10 @@ class Race:
             },
             "encoding": encoding,
             "ceiling": ceiling["frechet"],
-            "contestants": {c.name: c.result() for c in sorted(self.contestants, key=self._order)},
+            "contestants": {
+                c.name: {**c.result(), "beside": list(self.options.contestants)}
+                for c in sorted(self.contestants, key=self._order)
+            },
         }
 
     def _order(self, contestant: Contestant) -> int:
@@ -405,6 +415,23 @@ the codec: {", ".join(f"{s['ceiling']:.0f}" for s in race["seeds"])}.
 """
 
 
+def check_same_race(options: RaceOptions, seed: int, device: torch.device) -> None:
+    """Note what a race's contestants must have in common; raise UserError where it was begun otherwise."""
+    same = {
+        **{name: getattr(options, name) for name in SAME}, "hold_out": list(options.hold_out),
+        "device": device_name(device), "threads": torch.get_num_threads(),
+    }  # fmt: skip
+    path = options.out / f"seed-{seed}" / "race.json"
+    begun = read_json(path) if path.is_file() else same
+    if other := [name for name in same if begun.get(name) != same[name]]:
+        raise UserError(
+            f"{path.parent} was begun with {other[0].replace('_', ' ')} {begun.get(other[0])!r}, not "
+            f"{same[other[0]]!r}; give what it was begun with, or another --out"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, same)
+
+
 def run_race(options: RaceOptions) -> Path:
     """Race all seeds (or go on with them), write the result, and return the race's folder."""
     unknown = sorted(set(options.contestants) - set(CONTESTANTS))
@@ -427,8 +454,10 @@ def run_race(options: RaceOptions) -> Path:
     for seed in options.seeds:
         path = options.out / f"seed-{seed}" / "result.json"
         result = read_json(path) if path.is_file() else {"contestants": {}}
-        if not set(options.contestants) <= set(result["contestants"]):
-            more = Race(options, seed, dataset, reference, device).run()
+        missing = tuple(name for name in options.contestants if name not in result["contestants"])
+        if missing:
+            check_same_race(options, seed, device)
+            more = Race(replace(options, contestants=missing), seed, dataset, reference, device).run()
             result = {**more, "contestants": {**result["contestants"], **more["contestants"]}}
             write_json(path, result)
         seeds.append(result)

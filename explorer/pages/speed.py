@@ -7,7 +7,7 @@ import streamlit as st
 
 from explorer.bundle import Bundle
 from explorer.palette import TEXT, current_theme
-from explorer.race import NAMES, PIXEL, cost_table, latest, on_codes, quality_table, verdict
+from explorer.race import NAMES, PIXEL, cost_table, joined, latest, on_codes, quality_table, verdict
 from explorer.race_figure import race_figure
 from explorer.session import current_bundle
 
@@ -46,13 +46,14 @@ def show_samples(race: dict[str, Any]) -> None:
 def show_race(bundle: Bundle, race: dict[str, Any]) -> None:
     """Sentence, curves, samples, tables, download."""
     st.markdown(f"**{verdict(race)}**")
-    options = race["options"]
+    options, late = race["options"], joined(race)
     st.caption(
         f"Preset {options['preset']}; {options['budget']:g} minutes of training for each, in turns of a few "
         f"seconds in one process on {race['device']}; judging off the clock. Quality: Fréchet distance of "
         f"{race['n']:,} samples to as many seen validation photographs in the features of "
         f"{race['judge']['name']}, which took no part in training. A quality that was not reached within the "
         "budget has no time."
+        + (f" Joined when the others were done: {', '.join(NAMES.get(n, n) for n in late)}." if late else "")
     )
     theme = current_theme()
     st.plotly_chart(race_figure(race, text=TEXT[theme]), config={"displayModeBar": False})
