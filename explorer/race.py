@@ -156,12 +156,16 @@ def latest(curve: Curve, seconds: float) -> dict[str, Any] | None:
 
 
 def levels_of(race: dict[str, Any], count: int = 5) -> list[float]:
-    """Qualities to ask about: the pixel GAN's own best, and evenly spaced ones down to the best of all."""
+    """Qualities to ask about: the pixel GAN's own best, and evenly spaced ones from the best start of a
+    contestant, which says nothing of training, down to the best of all.
+    """
     names = (*on_codes(race), PIXEL)
-    worst = median(max(s["contestants"][n]["curve"][0]["frechet"] for n in names) for s in race["seeds"])
+    start = median(min(s["contestants"][n]["curve"][0]["frechet"] for n in names) for s in race["seeds"])
     lowest = min(best_of(race, name) for name in names)
-    spaced = [worst + (lowest - worst) * i / count for i in range(1, count)]
-    return sorted({*spaced, lowest, best_of(race, PIXEL)}, reverse=True)
+    own = best_of(race, PIXEL)
+    spaced = [start + (lowest - start) * i / count for i in range(1, count)]
+    apart = [level for level in spaced if abs(level - own) > 0.01 * own]
+    return sorted({*apart, lowest, own}, reverse=True)
 
 
 def compare(race: dict[str, Any], level: float, name: str = LATENT) -> Level:
