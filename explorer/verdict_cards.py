@@ -1,7 +1,6 @@
 """The verdict on each held-out class as a card: sentence, ladder, pictures, reasons; and downloads."""
 
 import json
-from collections.abc import Sequence
 
 import streamlit as st
 
@@ -127,17 +126,14 @@ def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float, k
             )  # fmt: skip
 
 
-def show_verdicts(
-    bundle: Bundle, report: Report, photographs: Photographs | None, names: Sequence[str] | None = None
-) -> None:
-    """A card for each held-out class, or those named; the seen classes as a scale; downloads."""
-    key = " ".join(names or ())
-    chosen = choose(report, key)
+def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | None, only: str = "") -> None:
+    """A card for each held-out class, or ``only`` one of them; the seen classes as a scale; downloads."""
+    chosen = choose(report, only)
     generator, alpha, level = chosen
     for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
-        if names is None or name in names:
+        if only in ("", name):
             show_card(bundle, report, name, chosen, verdict, photographs)
     with st.expander("The scale: all classes", icon=":material/table:"):
         st.markdown(rates_table(report, generator, alpha))
         st.caption("Shares of hits, all seeds together, with 95 % Wilson intervals.")
-    show_downloads(bundle, report, alpha, level, key)
+    show_downloads(bundle, report, alpha, level, only)

@@ -194,7 +194,7 @@ def show_new_classes(bundle: Bundle) -> None:
         "from the bundle's in more than the class, and judges learn whatever tells them apart."
     )
     for name, (beside, report) in latest.items():
-        show_verdicts(beside, report, None, [name])
+        show_verdicts(beside, report, None, name)
 
 
 st.title("Held-out")

@@ -105,6 +105,14 @@ def _class_folders(root: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _item(path: Path, root: Path, label: int, split: str) -> Item:
+    return Item(path.relative_to(root).as_posix(), label, split, _file_opener(path), path.stat().st_size)
+
+
 def _list_files(root: Path, names: Callable[[str], str]) -> tuple[tuple[str, ...], list[Item]]:
     """Classes and items of a class-per-folder tree, with or without train/ and val/ above the classes."""
     parts: dict[str, Path] = {}
@@ -118,16 +126,14 @@ def _list_files(root: Path, names: Callable[[str], str]) -> tuple[tuple[str, ...
     found: list[tuple[Path, str, str]] = []
     for split, folder in parts.items():
         for class_folder in _class_folders(folder):
-            files = sorted(p for p in class_folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            found += [(p, names(class_folder.name), split) for p in files]
+            found += [(p, names(class_folder.name), split) for p in _images(class_folder)]
     classes = tuple(sorted({name for _, name, _ in found}))
     index = {name: i for i, name in enumerate(classes)}
     labels = [index[name] for _, name, _ in found]
     has_val = any(split == "val" for _, _, split in found)
     splits = [s for _, _, s in found] if has_val else _split_by_seed(labels)
     items = [
-        Item(p.relative_to(root).as_posix(), label, split, _file_opener(p), p.stat().st_size)
-        for (p, _, _), label, split in zip(found, labels, splits, strict=True)
+        _item(p, root, label, split) for (p, _, _), label, split in zip(found, labels, splits, strict=True)
     ]
     return classes, items
 
@@ -152,12 +158,9 @@ def open_class(folder: Path) -> Source:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give one that holds photographs of one class")
     root = folder.resolve()
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
+    items = tuple(_item(p, root, 0, "train") for p in _images(root))
+    if not items:
         raise UserError(f"{folder} holds no images; give a folder that holds photographs of one class")
-    items = tuple(
-        Item(p.relative_to(root).as_posix(), 0, "train", _file_opener(p), p.stat().st_size) for p in files
-    )
     return Source(f"folder:{root}", (root.name,), items, f"images in {root.name}/", "the owner's", root=root)
 
 
