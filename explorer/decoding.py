@@ -10,16 +10,19 @@ from torch import nn
 
 from explorer.networks import Autoencoder, CascadeGenerator, to_uint8, to_unit_range
 
+# Pictures at a time: few, so that what a layer yields stays in the cache (python -m benchmarks.pictures).
+BATCH = 32
+
 
 @torch.inference_mode()
-def generate(generator: CascadeGenerator, z: np.ndarray, batch: int = 512) -> np.ndarray:
+def generate(generator: CascadeGenerator, z: np.ndarray, batch: int = 8 * BATCH) -> np.ndarray:
     """Flat codes float32 (n, code_dim) of z float (n, z_dim)."""
     parts = torch.from_numpy(np.ascontiguousarray(z, np.float32)).split(batch)
     return torch.cat([generator(part) for part in parts]).numpy()
 
 
 @torch.inference_mode()
-def draw(network: nn.Module, inputs: np.ndarray, size: int, batch: int = 256) -> np.ndarray:
+def draw(network: nn.Module, inputs: np.ndarray, size: int, batch: int = BATCH) -> np.ndarray:
     """Pictures uint8 (n, size, size, 3) that a decoder or a pixel generator makes of float (n, ...)."""
     parts = [
         to_uint8(network(part)).numpy()
@@ -29,14 +32,14 @@ def draw(network: nn.Module, inputs: np.ndarray, size: int, batch: int = 256) ->
     return np.concatenate(parts) if parts else np.empty((0, size, size, 3), np.uint8)
 
 
-def decode(model: Autoencoder, codes: np.ndarray, batch: int = 256) -> np.ndarray:
+def decode(model: Autoencoder, codes: np.ndarray, batch: int = BATCH) -> np.ndarray:
     """Pictures uint8 (n, s, s, 3) of flat codes float (n, code_dim)."""
     shaped = codes.reshape(len(codes), *model.config.code_shape)
     return draw(model.decoder, shaped, model.config.image_size, batch)
 
 
 @torch.inference_mode()
-def encode(model: Autoencoder, images: np.ndarray, batch: int = 256) -> np.ndarray:
+def encode(model: Autoencoder, images: np.ndarray, batch: int = BATCH) -> np.ndarray:
     """Flat codes float32 (n, code_dim) of pictures uint8 (n, s, s, 3)."""
     parts = [
         model.encoder(to_unit_range(part)).float().flatten(1).numpy()

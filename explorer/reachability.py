@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from explorer.race import LATENT, PIXEL
-from explorer.rates import Count, pooled, share
+from explorer.rates import Count, pooled
 from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Evidence, Kind, Search, Verdict, verdicts
 
 # Names in a report, beside those that races and verdicts have
@@ -113,48 +113,3 @@ def conclusive(report: Report) -> bool:
         for generator in generators(report)
         for verdict in judged_among(report, held_out(report), generator, alpha).values()
     )
-
-
-def _cell(entries: Sequence[Count]) -> str:
-    whole = pooled(entries)
-    return share(whole.hits, whole.n)
-
-
-def rates_table(report: Report, generator: str, alpha: float) -> str:
-    """Markdown: a row for each class, with the share of hits of each kind of picture."""
-    rows = [
-        "| class | photographs | round trips | cut round trips | false positives | samples | oracle "
-        "| best control without a GAN | search | search, scrambled | search, untrained |",
-        "| --- |" + " --- |" * 10,
-    ]
-    for name, found in report["classes"].items():
-        e = evidence(report, name, generator, alpha)
-        level = at_level(report, name, alpha)
-        worst = max(e.fpr.values(), key=lambda c: c.rate)
-        best: Sequence[Count] = max(e.attribution.values(), key=lambda s: pooled(s).rate, default=[])
-        searched = [_cell([e.searches[k].reached]) if k in e.searches else "-"
-                    for k in (HELD_OUT, SCRAMBLED, UNTRAINED)]  # fmt: skip
-        cells = [
-            f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals]),
-            _cell(counts([level[ROUND_TRIPS]])), _cell(counts([level[CUT]])), _cell([worst]),
-            _cell(e.produced), _cell(counts(level["samples"].get(ORACLE, []))), _cell(best),
-            *searched,
-        ]  # fmt: skip
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
-def summary(report: Report, alpha: float | None = None, level: float = LEVEL) -> str:
-    """Markdown: the verdict on every class for every kind of GAN, and the table behind it."""
-    alpha = default_alpha(report) if alpha is None else alpha
-    lines = []
-    for generator in generators(report):
-        lines += [f"## {generator} GAN", ""]
-        lines += [f"- {verdict.sentence}" for verdict in judged(report, generator, alpha, level).values()]
-        lines += ["", rates_table(report, generator, alpha), ""]
-    lines.append(
-        f"A hit: both judges give the class above its threshold (false-alarm rate {alpha:g} on calibration "
-        f"pictures) and the picture is as near to real round trips as {report['gate']['share']:.0%} of them "
-        f"are. Intervals: {100 * level:g} %."
-    )
-    return "\n".join(lines)

@@ -18,9 +18,9 @@ from explorer.reachability import (
     generators,
     held_out,
     judged_among,
-    rates_table,
 )
 from explorer.reachability import alphas as alphas_of
+from explorer.reachability_tables import claim_table, rates_table
 from explorer.report import html_report
 from explorer.session import PRETRAINED, generation_of
 from explorer.trust import reasons
@@ -130,6 +130,8 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
     """A card for each held-out class, or ``only`` one of them; the seen classes as a scale; downloads."""
     chosen = choose(report, only)
     generator, alpha, level = chosen
+    if not only:
+        st.markdown(claim_table(report, alpha, level))
     for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
         if only in ("", name):
             show_card(bundle, report, name, chosen, verdict, photographs)

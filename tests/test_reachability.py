@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from explorer.bundle import REACHABILITY, BundleError, open_bundle
 from explorer.rates import Count
@@ -22,15 +21,16 @@ from explorer.reachability import (
     evidence,
     judged,
 )
-from explorer.replication import p_more, seed_interval
+from explorer.replication import seed_interval
 from explorer.verdict import Kind
 from tests.support import ROOT, one_sentence
 from training import reachability
 from training.cli import UserError
-from training.controls import CONTROLS
-from training.hits import Scored, gate, is_hit, thresholds
-from training.reachability import REAL, Reachability, ReachabilityOptions, parse_seeds, run_reachability
-from training.splits import CALIBRATION, LEARN, TEST
+from training.hits import Scored
+from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
+from training.presets import PRESETS
+from training.reachability import ReachabilityOptions, parse_seeds, run_reachability
+from training.splits import CALIBRATION, LEARN
 
 ALPHA = 0.02
 SAMPLES = 1500
@@ -168,134 +168,135 @@ def test_a_damaged_report_is_one_sentence(toy, tmp_path, damage):
     assert one_sentence(caught.value)
 
 
+def test_a_pixel_gan_is_that_of_the_bundles_preset(tmp_path, monkeypatch):
+    """Digits are 16 px: the networks for 64 px would halve them to one."""
+    asked = []
+
+    def stop(given):
+        asked.append(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reachability, "run_pixel_gan", stop)
+    usual = PRESETS["digits"]["pixel_gan"]
+    for images, wanted in ((None, usual["images"]), (64, 64)):
+        run = reachability.Reachability(options(tmp_path, pixel_images=images))
+        with pytest.raises(KeyboardInterrupt):
+            run.train_pixel(3)
+        assert (asked[-1].widths, asked[-1].images, asked[-1].seed) == (usual["widths"], wanted, 3)
+
+
 # Cases whose answer is known
 
 
-class Known:
-    """Judges that have learnt digits well, and pictures whose share of 7s is known."""
-
-    def __init__(self, folder: Path) -> None:
-        self.run = Reachability(options(folder, samples=SAMPLES, judge_images=25_600, write=False))
-        self.run.folder.mkdir()
-        self.run.learn()
-        for kind in REAL:
-            self.run.judge_real(kind)
-        self.run.enter_controls()
-        for name in (UNTRAINED, *CONTROLS):
-            self.run.judge_samples(name, 0)
-        self.seven = self.run.dataset.classes.index("7")
-
-    def score(self, name: str, codes: np.ndarray) -> Scored:
-        return self.run.score(f"known-{name}", name, lambda: self.run.decoded(codes))
-
-    def mixture(self, name: str, share: float, seed: int) -> Scored:
-        """Round trips of trained-on seen images, and a share of 7s of the part that judges learn from."""
-        rng = np.random.default_rng(seed)
-        codes, sevens = self.run.bundle.real_codes, self.run.labels == self.seven
-        seen = rng.choice(np.flatnonzero(self.run.bundle.splits == "train"), SAMPLES)
-        held = rng.choice(np.flatnonzero(sevens & (self.run.parts == LEARN)), SAMPLES)
-        return self.score(f"{name}-{seed}", codes[np.where(rng.random(SAMPLES) < share, held, seen)])
-
-    def verdict(self, candidates: list[Scored], oracle: list[Scored]):
-        by_seed = {**self.run.scored, LATENT: dict(enumerate(candidates)), ORACLE: dict(enumerate(oracle))}
-        run = self.run
-        run.scored, kept = by_seed, run.scored
-        try:
-            report = run.report()
-        finally:
-            run.scored = kept
-        return judged(report, LATENT, ALPHA)["7"], report
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> KnownTruth:
+    """Judges that have learnt digits well."""
+    given = options(tmp_path_factory.mktemp("known"))
+    proved = KnownTruth(
+        KnownTruthOptions(
+            given.bundle, alpha=ALPHA, samples=3000, judge_images=25_600, out=given.out,
+            cache=given.cache, device="cpu",
+        )
+    )  # fmt: skip
+    proved.judge()
+    return proved
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> Known:
-    return Known(tmp_path_factory.mktemp("known"))
+def seven(known) -> int:
+    return known.run.dataset.classes.index("7")
 
 
 @pytest.fixture(scope="module")
-def oracle(known) -> list[Scored]:
-    return [known.mixture("oracle", 0.1, seed) for seed in range(5)]
+def oracle(known, seven) -> list[Scored]:
+    return known.mixtures(seven, 0.1, purpose=0)
 
 
-def test_a_generator_that_makes_the_class_is_said_to(known, oracle):
-    found, _ = known.verdict([known.mixture("producer", 0.05, 10 + s) for s in range(5)], oracle)
+def test_a_mixture_holds_the_share_it_is_said_to_and_none_of_the_images_that_measure_rates(known, seven):
+    """Known by the distances to the gate, which are those of single pictures."""
+    run = known.run
+    rows = np.flatnonzero(run.parts != LEARN)
+    trips, parts, labels = run.scored[ROUND_TRIPS][0], run.parts[rows], run.labels[rows]
+    place = {scores.tobytes(): i for i, scores in enumerate(trips.judges)}
+    for share in (0.0, 0.2, 1.0):
+        drawn = [place[s.tobytes()] for made in known.mixtures(seven, share, 5) for s in made.judges]
+        assert set(parts[drawn]) == {CALIBRATION}
+        assert (labels[drawn] == seven).mean() == pytest.approx(share, abs=0.02)
+
+
+def test_a_generator_that_makes_the_class_is_said_to(known, oracle, seven):
+    found = known.verdict(seven, known.mixtures(seven, 0.1, purpose=2), oracle)
     assert found.kind is Kind.PRODUCED
-    assert found.low <= 0.05 <= found.high
+    assert found.low <= 0.1 <= found.high
 
 
-def test_a_generator_that_replays_its_training_codes_does_not_make_the_class(known, oracle):
-    found, _ = known.verdict([known.mixture("memorising", 0.0, 20 + s) for s in range(5)], oracle)
+def test_a_generator_that_replays_its_training_codes_does_not_make_the_class(known, oracle, seven):
+    found = known.verdict(seven, known.split(known.replayed), oracle)
     assert found.kind is Kind.REPRESENTABLE
     assert found.high < 0.05
 
 
-def test_an_untrained_generator_does_not_make_the_class(known, oracle):
-    standard = known.run.bundle.standardisation
-    drawn = []
-    for seed in range(5):
-        z = torch.randn(SAMPLES, len(standard.scale), generator=torch.Generator().manual_seed(seed))
-        drawn.append(known.score(f"untrained-{seed}", standard.to_codes(z).numpy()))
-    found, _ = known.verdict(drawn, oracle)
-    assert found.kind is not Kind.PRODUCED
-    assert found.kind is not Kind.REACHABLE
-
-
-def test_a_collapsed_generator_does_not_make_the_class(known, oracle):
-    codes = known.run.bundle.real_codes[known.run.bundle.splits == "train"]
-    one = [known.score(f"collapsed-{s}", np.repeat(codes[s : s + 1], SAMPLES, 0)) for s in range(5)]
-    found, report = known.verdict(one, oracle)
+def test_an_untrained_generator_does_not_make_the_class(known, oracle, seven):
+    found = known.verdict(seven, known.split(known.run.scored[UNTRAINED][0]), oracle)
     assert found.kind is Kind.REPRESENTABLE
-    entropies = [c["hits"] for c in report["classes"]["7"]["levels"][f"{ALPHA:g}"]["samples"][LATENT]]
-    assert max(entropies) == 0
 
 
-def test_without_an_oracle_that_is_detected_nothing_is_denied(known):
-    blind = [known.mixture("memorising", 0.0, 20 + s) for s in range(5)]
-    found, _ = known.verdict(blind, oracle=blind)
+def test_a_collapsed_generator_does_not_make_the_class(known, oracle, seven):
+    made = known.collapsed()
+    assert all(len(np.unique(seed.distance)) == 1 for seed in made)
+    assert known.verdict(seven, made, oracle).kind is Kind.REPRESENTABLE
+    (level,) = known.report(made, oracle)["classes"]["7"]["levels"].values()
+    assert max(c["hits"] for c in level["samples"][LATENT]) == 0
+
+
+def test_without_an_oracle_that_is_detected_nothing_is_denied(known, seven):
+    blind = known.split(known.replayed)
+    found = known.verdict(seven, blind, oracle=blind)
     assert found.kind is Kind.INCONCLUSIVE
     assert "0 of 5 oracles" in found.sentence
 
 
 def test_judges_with_permuted_labels_find_nothing(known, oracle):
     """In pictures of which a tenth are 7s they see no more than their false-alarm rate allows."""
-    _, report = known.verdict(oracle, oracle)
-    counted = report["classes"]["7"]["levels"][f"{ALPHA:g}"][PERMUTED][ORACLE]
+    (level,) = known.report(oracle, oracle)["classes"]["7"]["levels"].values()
+    counted = level[PERMUTED][ORACLE]
     assert counted["hits"] / counted["n"] < 3 * ALPHA
-    true = sum(c["hits"] for c in report["classes"]["7"]["levels"][f"{ALPHA:g}"]["samples"][ORACLE])
-    assert true > 2 * counted["hits"]
+    assert sum(c["hits"] for c in level["samples"][ORACLE]) > 2 * counted["hits"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.1])
 def test_over_200_repeats_the_interval_covers_the_known_share(known, share):
-    """Digits as the judges see them, resampled: five seeds of 1,500 samples, rates from 90 and 300 images."""
-    run = known.run
-    rows = np.flatnonzero(run.parts != LEARN)
-    labels, parts = run.labels[rows], run.parts[rows]
-    trips = run.scored[ROUND_TRIPS][0]
-    limits = thresholds(
-        trips.judges[(labels != known.seven) & (parts == CALIBRATION)][:, :, known.seven], ALPHA
-    )
-    within = gate(trips.distance[parts == CALIBRATION])
-    hits = is_hit(trips.judges[:, :, known.seven], trips.distance, limits, within)
-    sevens, others = hits[labels == known.seven], hits[(labels != known.seven) & (parts == TEST)]
-    assert sevens.mean() > 0.5
-    rng = np.random.default_rng(0)
-    covered = alarms = 0
-    for _ in range(200):
-        true = Count(int(rng.choice(sevens, 90).sum()), 90)
-        false = Count(int(rng.choice(others, 300).sum()), 300)
-        shown = rng.binomial(1500, share, 5)
-        seeds = [
-            Count(int(rng.choice(sevens, k).sum() + rng.choice(others, 1500 - k).sum()), 1500) for k in shown
-        ]
-        low, high = seed_interval(seeds, true, false)
-        covered += low <= share <= high
-        alarms += p_more(seeds, [false]) <= 0.025
-    assert covered >= 185  # 95 % of 200 is 190; fewer than 185 has a chance of 4 %
+    """With the rates at which the judges err on digits, and five seeds of 1,500 samples."""
+    tpr, fpr = known.errors("7")
+    assert tpr.rate > 0.5
+    found = simulate(share, tpr, fpr, SAMPLES, repeats=200, seed=0)
+    assert found["covered"]["hits"] >= 185  # 95 % of 200 is 190; fewer than 185 has a chance of 4 %
     if share == 0:
-        assert alarms <= 10
+        assert found["claimed"]["hits"] <= 10
     if share == 0.1:
-        assert alarms >= 190  # power
+        assert found["claimed"]["hits"] >= 190  # power
+
+
+def test_a_simulation_whose_rates_are_wrong_does_not_cover():
+    """So that covering means something: judges twice as good as their rates say."""
+    told, true = Count(45, 90), Count(90, 90)
+    right = simulate(0.1, true, Count(3, 300), SAMPLES, repeats=50, seed=0)
+    assert right["covered"]["hits"] >= 45
+    seeds = [Count(150, SAMPLES)] * 5
+    low, high = seed_interval(seeds, told, Count(3, 300))
+    assert not low <= 0.1 <= high
+
+
+def test_the_proof_as_a_command_says_what_every_known_generator_got(known, capsys):
+    found = run_known_truth(known.options)
+    printed = capsys.readouterr().out
+    cases = found["classes"]["7"]["cases"]
+    assert all(case["right"] for case in cases), [c["sentence"] for c in cases if not c["right"]]
+    assert len(cases) == len(known.options.shares) + 4
+    assert all(case["generator"] in printed for case in cases)
+    assert json.loads((known.run.folder / "known_truth.json").read_text()) == json.loads(json.dumps(found))
+    with pytest.raises(UserError, match="--alpha"):
+        replace(known.options, alpha=0.0)
 
 
 # What a user gets wrong

@@ -23,9 +23,13 @@ def encode(
     images: Tensor,
     device: torch.device,
     precision: str = "fp32",
-    batch: int = 256,
+    batch: int | None = None,
 ) -> Tensor:
-    """Flat codes float32 (n, code_dim), on the CPU, of uint8 images (n, s, s, 3)."""
+    """Flat codes float32 (n, code_dim), on the CPU, of uint8 images (n, s, s, 3).
+
+    batch: images at a time; on a CPU few, so that what a layer yields stays in its cache.
+    """
+    batch = batch or (64 if device.type == "cpu" else 256)
     parts = []
     for part in images.split(batch):
         with autocast(device, precision):

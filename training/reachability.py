@@ -40,11 +40,11 @@ from explorer.reachability import (
     PIXEL,
     ROUND_TRIPS,
     conclusive,
-    summary,
 )
+from explorer.reachability_tables import summary
 from explorer.verdict import SCRAMBLED, UNTRAINED
 from training.autoencoder import load_run as load_autoencoder
-from training.cli import UserError, command_line, options_json, print_dry_run
+from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
 from training.codes import weights_digest
 from training.controls import CONTROLS
 from training.detail_phase import DetailPhase, DetailPhaseOptions, run_detail_phase
@@ -94,8 +94,8 @@ class ReachabilityOptions:
     """Training length of latent GANs and oracles, in codes; the bundle's own by default."""
     detail_images: int | None = None
     """That of their detail phases, where the bundle's GAN has one; its own by default."""
-    pixel_images: int = 400_000
-    """Training length of pixel GANs, in crops."""
+    pixel_images: int | None = None
+    """Training length of pixel GANs, in crops; their own by default."""
     cheap: bool = False
     """Ask the bundle's own generator alone and train no GAN: too few seeds, and no oracle, for a claim about
     what is produced."""
@@ -401,11 +401,12 @@ class Reachability:
         self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2])
 
     def train_pixel(self, seed: int) -> None:
-        """Train a pixel GAN on the same images."""
-        o = self.options
-        options = PixelGanOptions(
-            autoencoder=self.autoencoder_run(), images=o.pixel_images, seed=seed, device=o.device,
-            out=self.folder / PIXEL / f"seed-{seed}",
+        """Train a pixel GAN on the same images, as the bundle's preset has it."""
+        preset = self.bundle.manifest["training"]["autoencoder"]["options"]["preset"]
+        usual = preset_options(PixelGanOptions, "pixel_gan", preset)
+        options = replace(
+            usual, autoencoder=self.autoencoder_run(), images=self.options.pixel_images or usual.images,
+            seed=seed, device=self.options.device, out=self.folder / PIXEL / f"seed-{seed}",
         )  # fmt: skip
         generator, _ = load_pixel_gan(run_pixel_gan(options))
         generator.to(self.device)
@@ -548,6 +549,12 @@ class Reachability:
             },
         }
 
+    @property
+    def within(self) -> float:
+        """The gate's distance, set on calibration images."""
+        rows = np.flatnonzero(self.parts != LEARN)
+        return gate(self.scored[ROUND_TRIPS][0].distance[self.parts[rows] == CALIBRATION])
+
     def distance(self, runs: list[Searched], label: int, kind: str) -> float:
         """Median relative distance of what was found to the targets of a class and kind."""
         found = [run.relative[run.chosen(label, TARGETS[kind])] for run in runs]
@@ -559,8 +566,7 @@ class Reachability:
         rows = np.flatnonzero(self.parts != LEARN)
         labels, parts = self.labels[rows], self.parts[rows]
         held_out = [classes.index(name) for name in self.dataset.held_out]
-        trips = self.scored[ROUND_TRIPS][0]
-        within = gate(trips.distance[parts == CALIBRATION])
+        within = self.within
         found: dict[str, Any] = {}
         for label, name in enumerate(classes):
             found[name] = {

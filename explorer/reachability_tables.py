@@ -1,0 +1,99 @@
+"""A reachability report as Markdown tables: the claim at a glance, and the rates behind it."""
+
+from collections.abc import Mapping, Sequence
+
+from explorer.rates import Count, pooled, share
+from explorer.reachability import (
+    CUT,
+    LEVEL,
+    ORACLE,
+    PIXEL,
+    ROUND_TRIPS,
+    Report,
+    at_level,
+    counts,
+    default_alpha,
+    evidence,
+    generators,
+    held_out,
+    judged,
+    judged_among,
+)
+from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, percent
+
+
+def _cell(entries: Sequence[Count]) -> str:
+    whole = pooled(entries)
+    return f"{share(whole.hits, whole.n)} of {whole.n:,}" if whole.n else "-"
+
+
+def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:
+    """Markdown: for each held-out class and GAN the three rungs, what is hit without one, the verdict."""
+    rows = [
+        "| class | GAN | representable: round trips (photographs) | reachable on demand: found (scrambled; "
+        "untrained) | produced: share of samples | samples hit | hit most without a GAN | verdict |",
+        "| --- |" + " --- |" * 7,
+    ]
+    for generator in generators(report):
+        for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
+            e = evidence(report, name, generator, alpha)
+            trips = "no codec" if generator == PIXEL else _cell([e.round_trips])
+            found, scrambled, untrained = (
+                _cell([e.searches[k].reached]) if k in e.searches else "-"
+                for k in (HELD_OUT, SCRAMBLED, UNTRAINED)
+            )
+            made = "-"
+            if verdict.pi is not None:
+                low, high = percent(verdict.low, "down"), percent(verdict.high, "up")
+                made = f"{percent(verdict.pi)} [{low}, {high}], {len(e.produced)} seeds"
+            control, best = _best(e.attribution)
+            cells = [
+                name, generator, f"{trips} ({_cell([e.originals])})", f"{found} ({scrambled}; {untrained})",
+                made, _cell(e.produced), f"{control}: {_cell(best)}" if best else "-", verdict.kind.value,
+            ]  # fmt: skip
+            rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _best(attribution: Mapping[str, Sequence[Count]]) -> tuple[str, Sequence[Count]]:
+    """The control without a GAN that is hit most often, and its counts by seed."""
+    return max(attribution.items(), key=lambda item: pooled(item[1]).rate, default=("", []))
+
+
+def rates_table(report: Report, generator: str, alpha: float) -> str:
+    """Markdown: a row for each class, with the share of hits of each kind of picture."""
+    rows = [
+        "| class | photographs | round trips | cut round trips | false positives | samples | oracle "
+        "| best control without a GAN | search | search, scrambled | search, untrained |",
+        "| --- |" + " --- |" * 10,
+    ]
+    for name, found in report["classes"].items():
+        e = evidence(report, name, generator, alpha)
+        level = at_level(report, name, alpha)
+        worst = max(e.fpr.values(), key=lambda c: c.rate)
+        searched = [_cell([e.searches[k].reached]) if k in e.searches else "-"
+                    for k in (HELD_OUT, SCRAMBLED, UNTRAINED)]  # fmt: skip
+        cells = [
+            f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals]),
+            _cell(counts([level[ROUND_TRIPS]])), _cell(counts([level[CUT]])), _cell([worst]),
+            _cell(e.produced), _cell(counts(level["samples"].get(ORACLE, []))),
+            _cell(_best(e.attribution)[1]), *searched,
+        ]  # fmt: skip
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def summary(report: Report, alpha: float | None = None, level: float = LEVEL) -> str:
+    """Markdown: the verdict on every class for every kind of GAN, and the table behind it."""
+    alpha = default_alpha(report) if alpha is None else alpha
+    lines = [claim_table(report, alpha, level), ""] if held_out(report) else []
+    for generator in generators(report):
+        lines += [f"## {generator} GAN", ""]
+        lines += [f"- {verdict.sentence}" for verdict in judged(report, generator, alpha, level).values()]
+        lines += ["", rates_table(report, generator, alpha), ""]
+    lines.append(
+        f"A hit: both judges give the class above its threshold (false-alarm rate {alpha:g} on calibration "
+        f"pictures) and the picture is as near to real round trips as {report['gate']['share']:.0%} of them "
+        f"are. Intervals: {100 * level:g} %."
+    )
+    return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""The tables of a report: the claim at a glance says what the verdicts and the counts say."""
+
+import copy
+
+from explorer.rates import wilson_interval
+from explorer.reachability import judged
+from explorer.reachability_tables import claim_table, rates_table, summary
+from tests.support import tiny_reachability
+
+FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
+
+
+def cells(table: str) -> list[dict[str, str]]:
+    """Rows of a Markdown table by heading."""
+    headings, _, *rows = (line.strip("| ").split(" | ") for line in table.splitlines())
+    return [dict(zip(headings, row, strict=True)) for row in rows]
+
+
+def with_pixels() -> dict:
+    found = copy.deepcopy(FOUND)
+    found["seeds"]["pixel"] = found["seeds"]["latent"]
+    for name in found["classes"]:
+        for at in found["classes"][name]["levels"].values():
+            at["samples"]["pixel"] = [{"hits": 0, "n": 10_000}] * 5
+            at["permuted labels"]["pixel"] = {"hits": 1, "n": 50_000}
+    return found
+
+
+def test_the_claim_has_a_row_for_each_held_out_class_and_kind_of_gan():
+    latent, pixel = cells(claim_table(with_pixels(), 0.01))
+    assert [row["class"] for row in (latent, pixel)] == ["3", "3"]
+    assert [row["GAN"] for row in (latent, pixel)] == ["latent", "pixel"]
+    verdict = judged(FOUND, "latent", 0.01)["3"]
+    assert latent["verdict"] == verdict.kind.value
+    assert latent["produced: share of samples"].endswith("5 seeds")
+    low, high = wilson_interval(47, 50_000)
+    assert latent["samples hit"] == f"{47 / 50_000:.3f} [{low:.3f}, {high:.3f}] of 50,000"
+    assert pixel["representable: round trips (photographs)"].startswith("no codec (")
+    assert pixel["reachable on demand: found (scrambled; untrained)"] == "- (-; -)"
+
+
+def test_it_names_the_control_without_a_gan_that_is_hit_most():
+    """Interpolations are, 9 times; a Gaussian 5 and a mixture 6 times of 10,000."""
+    low, high = wilson_interval(9, 10_000)
+    (row,) = cells(claim_table(FOUND, 0.01))
+    assert row["hit most without a GAN"] == f"interpolations: 0.001 [{low:.3f}, {high:.3f}] of 10,000"
+
+
+def test_another_alpha_is_another_row():
+    assert claim_table(FOUND, 0.01) != claim_table(FOUND, 0.05)
+
+
+def test_every_rate_stands_beside_its_n():
+    for row in cells(rates_table(FOUND, "latent", 0.01)):
+        assert all(" of " in cell or cell == "-" for heading, cell in row.items() if heading != "class")
+
+
+def test_the_summary_holds_the_claim_and_a_sentence_for_every_class():
+    printed = summary(with_pixels())
+    assert claim_table(with_pixels(), 0.01) in printed
+    assert all(v.sentence in printed for v in judged(FOUND, "latent", 0.01).values())

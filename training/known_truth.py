@@ -1,0 +1,278 @@
+"""Prove the instrument on cases whose answer is known, with the judges, gate and thresholds of a bundle.
+
+    python -m training.known_truth pretrained/imagewoof64
+
+Generators of which a known share of the samples shows a held-out class, generators that cannot show one, and
+200 simulated repeats of the whole count. Prints a table for each held-out class and writes known_truth.json
+beside the judges, which it shares with training.reachability. No GAN is trained: "samples" are codec round
+trips of images on which no rate is measured. What this shows, and what not: docs/reachability.md.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from explorer.rates import Count
+from explorer.rates import share as with_interval
+from explorer.reachability import ATTRIBUTION, LATENT, ORACLE, ROUND_TRIPS, UNTRAINED, counts, judged_among
+from explorer.replication import p_more, seed_interval
+from explorer.verdict import Kind, Verdict, percent
+from training.cli import UserError, command_line, options_json, print_dry_run
+from training.device import device_name
+from training.hits import Scored
+from training.loop import package_versions, write_json
+from training.reachability import REAL, Reachability, ReachabilityOptions
+from training.splits import CALIBRATION, LEARN
+
+SEEDS = 5
+LEVEL = 0.95
+DENIED = (Kind.REPRESENTABLE, Kind.REACHABLE)
+MADE = (Kind.PRODUCED, Kind.PRODUCED_NOT_BY_GAN)
+
+
+@dataclass(frozen=True)
+class KnownTruthOptions:
+    """Options of ``python -m training.known_truth``."""
+
+    bundle: tyro.conf.Positional[Path]
+    """The bundle whose codec, images and held-out classes are used."""
+    alpha: float = 0.01
+    """False-alarm rate at which thresholds are set."""
+    shares: tuple[float, ...] = (0.0, 0.001, 0.01, 0.1)
+    """Known shares of the held-out class."""
+    oracle_share: float = 0.1
+    """Share of the class in the samples of the pretended oracle."""
+    samples: int = 10_000
+    """Samples of each control; a known generator has a fifth of them in each of its five seeds."""
+    repeats: int = 200
+    """Simulated repeats for each share."""
+    judge_images: int = 160_000
+    """Training length of the judge that is trained from scratch."""
+    out: Path | None = None
+    """Folder of judges and scores; that of training.reachability by default."""
+    source: str | None = None
+    """Where the photographs are, if no longer where the bundle's source says."""
+    cache: Path = Path("cache")
+    """Where decoded photographs are kept."""
+    seed: int = 0
+    """Seed of mixtures and simulations."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    dry_run: bool = False
+    """Print the resolved options and stop."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise UserError(f"--alpha is a rate between 0 and 1, not {self.alpha:g}")
+        if not all(0 <= share <= 1 for share in (*self.shares, self.oracle_share)):
+            raise UserError("--shares and --oracle-share lie between 0 and 1")
+        if self.repeats < 1 or self.samples < SEEDS:
+            raise UserError(f"--repeats must be at least 1 and --samples at least {SEEDS}")
+
+    @property
+    def reachability(self) -> ReachabilityOptions:
+        """The protocol whose judges and controls are proved."""
+        return ReachabilityOptions(
+            self.bundle, samples=self.samples, alphas=(self.alpha,), judge_images=self.judge_images,
+            out=self.out, source=self.source, cache=self.cache, write=False, device=self.device,
+        )  # fmt: skip
+
+
+class KnownTruth:
+    """Judged round trips of one bundle, of which generators with a known answer are made."""
+
+    def __init__(self, options: KnownTruthOptions) -> None:
+        self.options = options
+        self.run = Reachability(options.reachability)
+
+    def judge(self) -> None:
+        """Train the judges and judge real images and controls, or find it done."""
+        self.run.learn()
+        for kind in REAL:
+            self.run.judge_real(kind)
+        self.run.enter_controls()
+        for name in (UNTRAINED, *ATTRIBUTION):
+            self.run.judge_samples(name, 0)
+        train = np.flatnonzero(self.run.bundle.splits == "train")
+        chosen = np.random.default_rng(self.options.seed).permutation(train)[: self.options.samples]
+        self.replayed = self.run.score(
+            "known-replayed", repr(len(chosen)), lambda: self.run.decoded(self.run.bundle.real_codes[chosen])
+        )
+
+    @property
+    def samples(self) -> int:
+        """Samples of each seed of a known generator."""
+        return self.options.samples // SEEDS
+
+    def errors(self, name: str) -> tuple[Count, Count]:
+        """True and false positives of the judges on test round trips, of a class and of other seen ones."""
+        replayed = self.split(self.replayed)
+        (level,) = self.report(replayed, replayed)["classes"][name]["levels"].values()
+        tpr, fpr = counts((level[ROUND_TRIPS], level["false_positives"][ROUND_TRIPS]))
+        return tpr, fpr
+
+    def mixtures(self, label: int, share: float, purpose: int) -> list[Scored]:
+        """Samples by seed of a generator of which each sample shows the class with this probability.
+
+        They are round trips of images of the calibration part, of the class or of seen ones: the rates that
+        correct for the judges' errors are measured on the test part, so none of these is among them.
+        """
+        run, n, drawn = self.run, self.samples, []
+        rows = np.flatnonzero(run.parts != LEARN)  # the images that were judged
+        labels, trips = run.labels[rows], run.scored[ROUND_TRIPS][0]
+        held_out = [run.dataset.classes.index(name) for name in run.dataset.held_out]
+        calibration = run.parts[rows] == CALIBRATION
+        own = np.flatnonzero(calibration & (labels == label))
+        others = np.flatnonzero(calibration & ~np.isin(labels, held_out))
+        for seed in range(SEEDS):
+            rng = np.random.default_rng((self.options.seed, purpose, seed))
+            drawn.append(trips[np.where(rng.random(n) < share, rng.choice(own, n), rng.choice(others, n))])
+        return drawn
+
+    def split(self, scored: Scored) -> list[Scored]:
+        """One generator's samples, dealt out as if they were those of the five seeds."""
+        return [scored[rows] for rows in np.array_split(np.arange(len(scored)), SEEDS)]
+
+    def collapsed(self) -> list[Scored]:
+        """Samples by seed of generators that make one training image each."""
+        return [self.replayed[np.full(self.samples, seed)] for seed in range(SEEDS)]
+
+    def report(self, made: Sequence[Scored], oracle: Sequence[Scored]) -> dict[str, Any]:
+        """What a report holds of the held-out classes, for a generator's and an oracle's samples by seed."""
+        run, alpha = self.run, self.options.alpha
+        kept = run.scored
+        run.scored = {**kept, LATENT: dict(enumerate(made)), ORACLE: dict(enumerate(oracle))}
+        try:
+            labels = {name: run.dataset.classes.index(name) for name in run.dataset.held_out}
+            levels = {name: run.level(label, alpha, run.within) for name, label in labels.items()}
+        finally:
+            run.scored = kept
+        return {"classes": {n: {"held_out": True, "levels": {f"{alpha:g}": c}} for n, c in levels.items()}}
+
+    def verdict(self, label: int, made: Sequence[Scored], oracle: Sequence[Scored]) -> Verdict:
+        """What the instrument says of a class in these samples by seed."""
+        dataset = self.run.dataset
+        found = judged_among(self.report(made, oracle), dataset.held_out, LATENT, self.options.alpha, LEVEL)
+        return found[dataset.classes[label]]
+
+    def cases(self, label: int) -> list[dict[str, Any]]:
+        """Every known generator, with whether it got what it deserves."""
+        o = self.options
+        oracle = self.mixtures(label, o.oracle_share, purpose=0)
+        replayed = self.split(self.replayed)
+        found = []
+
+        def case(
+            name: str, made: list[Scored], deserved: Sequence[Kind], share: float | None = None,
+            oracle: list[Scored] = oracle,
+        ) -> None:  # fmt: skip
+            verdict = self.verdict(label, made, oracle)
+            right = verdict.kind in deserved and (share is None or verdict.low <= share <= verdict.high)
+            values = {**asdict(verdict), "kind": verdict.kind.value}
+            found.append({"generator": name, "share": share, "right": right, **values})
+
+        for i, share in enumerate(o.shares):
+            # Of a rare class it may say either, as long as its interval holds the share.
+            deserved = (*MADE, *DENIED) if share < o.oracle_share else MADE
+            case(
+                f"{percent(share)} of its samples show the class",
+                self.mixtures(label, share, purpose=1 + i), deserved if share else DENIED, share,
+            )  # fmt: skip
+        case("replays training images", replayed, DENIED, 0.0)
+        case("makes one training image alone", self.collapsed(), DENIED, 0.0)
+        case("untrained", self.split(self.run.scored[UNTRAINED][0]), DENIED)
+        case("replays training images, as its oracle does", replayed, (Kind.INCONCLUSIVE,), oracle=replayed)
+        return found
+
+
+def simulate(
+    share: float, tpr: Count, fpr: Count, samples: int, repeats: int, seed: int
+) -> dict[str, dict[str, int]]:
+    """Repeat the count with the share known: how often its interval covers it, and more than 0 is claimed.
+
+    tpr, fpr: as measured; in each repeat they are drawn anew at these rates and of these n, and so are the
+    hits in ``samples`` samples of five seeds. Returns hits and n of 'covered' and 'claimed'.
+    """
+    rng = np.random.default_rng((seed, round(1e6 * share)))
+    covered = claimed = 0
+    for _ in range(repeats):
+        true, false = (Count(int(rng.binomial(c.n, c.rate)), c.n) for c in (tpr, fpr))
+        showing = rng.binomial(samples, share, SEEDS)
+        hits = rng.binomial(showing, tpr.rate) + rng.binomial(samples - showing, fpr.rate)
+        seeds = [Count(int(k), samples) for k in hits]
+        low, high = seed_interval(seeds, true, false, LEVEL)
+        covered += low <= share <= high
+        claimed += p_more(seeds, [false]) <= (1 - LEVEL) / 2
+    return {name: {"hits": int(k), "n": repeats} for name, k in (("covered", covered), ("claimed", claimed))}
+
+
+def tables(found: dict[str, Any]) -> str:
+    """Markdown: for each held-out class the known generators and what was said, and the simulations."""
+    lines = []
+    for name, proof in found["classes"].items():
+        lines += [
+            f"## {name}", "", "| generator | verdict | share, with its 95 % interval | deserved |",
+            "| --- | --- | --- | --- |",
+        ]  # fmt: skip
+        for case in proof["cases"]:
+            interval = "-"
+            if case["pi"] is not None and case["kind"] != Kind.INCONCLUSIVE.value:
+                low, high = percent(case["low"], "down"), percent(case["high"], "up")
+                interval = f"{percent(case['pi'])} [{low}, {high}]"
+            right = "yes" if case["right"] else "**no**"
+            lines.append(f"| {case['generator']} | {case['kind']} | {interval} | {right} |")
+        lines += ["", "| known share | interval covers it | more than 0 is claimed |", "| --- | --- | --- |"]
+        for row in proof["simulations"]:
+            cells = (with_interval(row[k]["hits"], row[k]["n"]) for k in ("covered", "claimed"))
+            lines.append(f"| {percent(row['share'])} | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def run_known_truth(options: KnownTruthOptions) -> dict[str, Any]:
+    """Judge, prove, print; returns what known_truth.json holds."""
+    if options.dry_run:
+        print_dry_run(options)
+        return {}
+    known = KnownTruth(options)
+    known.judge()
+    dataset, found = known.run.dataset, {}
+    for name in dataset.held_out:
+        label = dataset.classes.index(name)
+        tpr, fpr = known.errors(name)
+        simulations = [
+            {"share": share, **simulate(share, tpr, fpr, known.samples, options.repeats, options.seed)}
+            for share in options.shares
+        ]
+        found[name] = {
+            "tpr": asdict(tpr), "fpr": asdict(fpr), "samples": known.samples, "cases": known.cases(label),
+            "simulations": simulations,
+        }  # fmt: skip
+    report = {
+        "command": command_line(),
+        "options": options_json(options),
+        "versions": package_versions(),
+        "device": device_name(known.run.device),
+        "classes": found,
+    }
+    write_json(known.run.folder / "known_truth.json", report)
+    print(tables(report))
+    return report
+
+
+def main(options: KnownTruthOptions) -> None:
+    """Prove; exit with 2 where a known generator did not get what it deserves."""
+    report = run_known_truth(options)
+    if not all(case["right"] for proof in report.get("classes", {}).values() for case in proof["cases"]):
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    from training.cli import run_script
+
+    run_script(KnownTruthOptions, "known_truth", main)
