@@ -45,7 +45,7 @@ def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:
             made = "-"
             if verdict.pi is not None:
                 low, high = percent(verdict.low, "down"), percent(verdict.high, "up")
-                made = f"{percent(verdict.pi)} [{low}, {high}], {len(e.produced)} seeds"
+                made = f"{percent(verdict.pi)} [{low}, {high}], seeds: {len(e.produced)}"
             control, best = _best(e.attribution)
             cells = [
                 name, generator, f"{trips} ({_cell([e.originals])})", f"{found} ({scrambled}; {untrained})",

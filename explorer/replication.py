@@ -5,7 +5,7 @@ than their samples would by chance, so an interval from pooled samples is too na
 """
 
 from collections.abc import Sequence
-from math import exp, log
+from math import comb, exp, log
 from typing import TYPE_CHECKING
 
 from explorer.prevalence import exceeds, melded_interval
@@ -72,6 +72,15 @@ def p_more(seeds: Sequence[Count], others: Sequence[Count]) -> float:
     if excess(most) >= 0:
         return excess(most) + exp(most)
     return exp(brentq(excess, least, most, xtol=1e-4))
+
+
+def chance_above_all(seeds: int, others: int, least: int) -> float:
+    """Probability that at least ``least`` of so many seeds rank above every one of the others by chance.
+
+    Where seeds and others are exchangeable: the ``least`` highest of all are then seeds (ties count against
+    them). 4 of 5 above all of 5: 5 in 210. 1 where there are no others.
+    """
+    return comb(seeds, least) / comb(seeds + others, least)
 
 
 def hierarchical_bootstrap(

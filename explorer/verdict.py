@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context
 from enum import Enum
+from math import ceil
 
 from explorer.prevalence import rogan_gladen
 from explorer.rates import Count, clopper_pearson, pooled
-from explorer.replication import holm, p_more, seed_interval
+from explorer.replication import chance_above_all, holm, p_more, seed_interval
 
 SEEDS = 5  # trained generators that a claim about what is produced takes
 DETECTED = 0.8  # share of oracle seeds in which the class must be found
@@ -235,7 +236,7 @@ def _untested(found: _Found, tail: float) -> list[str]:
     if len(found.seeds) < SEEDS:
         limits.append(f"{len(found.seeds)} of {SEEDS} seeds were sampled; more seeds would settle it")
     oracle = [count for count in evidence.oracle if count.n]
-    detected = sum(p_more([count], [found.fpr]) <= tail for count in oracle)
+    detected = sum(_detected(oracle, found, tail))
     if not oracle:
         limits.append(
             "no oracle, trained with the class, shows that it would be seen; training one would settle it"
@@ -253,6 +254,20 @@ def _untested(found: _Found, tail: float) -> list[str]:
                 "are where a generator was trained with it; more seeds or samples would settle it"
             )
     return limits
+
+
+def _detected(oracle: Sequence[Count], found: _Found, tail: float) -> list[bool]:
+    """Whether the class is found in each oracle: more often than false positives explain, or than in every
+    generator that never saw it.
+
+    The second differs from an oracle in the class alone, so no other control is nearer, and it has as many
+    samples, where false positives may rest on few images. Seeds differ, so an oracle must beat each of them;
+    and they must be so many that oracles to which the class made no difference would do so too seldom.
+    """
+    beaten: list[Count] = []
+    if oracle and chance_above_all(len(oracle), len(found.seeds), ceil(DETECTED * len(oracle))) <= tail:
+        beaten = [max(found.seeds, key=lambda count: count.rate)]
+    return [any(p_more([count], [other]) <= tail for other in (found.fpr, *beaten)) for count in oracle]
 
 
 def _searched(evidence: Evidence, beaten: bool) -> str:

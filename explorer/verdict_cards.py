@@ -131,7 +131,14 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
     chosen = choose(report, only)
     generator, alpha, level = chosen
     if not only:
-        st.markdown(claim_table(report, alpha, level))
+        with st.expander(
+            "The claim in one table", expanded=len(generators(report)) > 1, icon=":material/table:"
+        ):
+            st.markdown(claim_table(report, alpha, level))
+            st.caption(
+                f"Produced: with its {100 * level:g} % interval over seeds, corrected for judges' errors. "
+                "Other shares are hits as counted, with 95 % Wilson intervals."
+            )
     for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
         if only in ("", name):
             show_card(bundle, report, name, chosen, verdict, photographs)

@@ -289,6 +289,8 @@ def test_in_the_browser_the_verdict_follows_alpha_and_downloads(app: App, page: 
     expect(sentence).to_contain_text("representable only", timeout=TIMEOUT_MS)
     page.get_by_role("slider").first.press("Home")
     expect(sentence).to_contain_text("produced, in", timeout=TIMEOUT_MS)
+    # A button that is drawn anew while it is pressed downloads nothing.
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     for label, start in (("Report (JSON)", '{"'), ("Counts (CSV)", "class,"), ("Report (HTML)", "<!doctype")):
         with page.expect_download() as download:
             page.get_by_role("button", name=label).click()

@@ -1,5 +1,7 @@
 """Rates over seeds: coverage with seeds that differ, and what the simpler intervals would miss."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,14 @@ from hypothesis import strategies as st
 
 from explorer.prevalence import lang_reiczigel_interval, melded_interval
 from explorer.rates import Count
-from explorer.replication import effective_count, hierarchical_bootstrap, holm, p_more, seed_interval
+from explorer.replication import (
+    chance_above_all,
+    effective_count,
+    hierarchical_bootstrap,
+    holm,
+    p_more,
+    seed_interval,
+)
 
 TPR, FPR = Count(180, 300), Count(3, 3_000)
 SEEDS = st.lists(st.integers(0, 2_000), min_size=2, max_size=8)
@@ -127,3 +136,14 @@ def test_p_values_are_probabilities(hits) -> None:
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("seeds", "others", "least"), [(5, 5, 4), (5, 5, 5), (3, 4, 1), (2, 0, 1), (1, 6, 1)]
+)
+def test_the_chance_to_rank_above_all_is_that_of_every_order(seeds, others, least) -> None:
+    """Counted: which ranks, 0 the lowest, the seeds may have among all."""
+    orders = list(combinations(range(seeds + others), seeds))
+    highest = [max(set(range(seeds + others)) - set(order), default=-1) for order in orders]
+    above = sum(sum(r > top for r in order) >= least for order, top in zip(orders, highest, strict=True))
+    assert chance_above_all(seeds, others, least) == pytest.approx(above / len(orders))

@@ -157,6 +157,38 @@ def test_four_oracles_of_five_are_enough() -> None:
     assert verdict(replace(PRODUCED, oracle=seeds(400, 380, 500, 300, 0))).kind is Kind.PRODUCED
 
 
+FEW = {"round trips": Count(1, 163)}  # false positives that rest on few images: up to 3.4 % are possible
+SMALL = replace(SAMOYED, fpr=FEW, produced=seeds(0, 3, 1, 2, 4), oracle=seeds(310, 290, 340, 250, 280))
+
+
+def test_an_oracle_that_beats_every_generator_without_the_class_is_detected() -> None:
+    """Though the images that false positives rest on are too few to tell."""
+    found = verdict(SMALL)
+    assert found.kind is Kind.REPRESENTABLE
+    assert "not produced above" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "level"),
+    [
+        ({"produced": seeds(0, 3, 1, 2, 300)}, 0.95),  # one of the generators is hit as often
+        ({"produced": seeds(0, 3, 1, 2, 4), "oracle": seeds(310, 290, 340, 4, 3)}, 0.95),  # 3 of 5
+        ({"produced": seeds(240, 240, 240, 240, 240)}, 0.95),  # beaten, but not by more than chance
+        ({}, 0.97),  # 5 in 210 is more than 1.5 %
+    ],
+)
+def test_an_oracle_is_not_detected_by_less(change, level) -> None:
+    found = verdict(replace(SMALL, **change), level)
+    assert found.kind is Kind.INCONCLUSIVE
+    assert "of 5 oracles trained with it" in found.sentence
+
+
+def test_a_seen_class_is_no_oracle_to_itself() -> None:
+    """Its generator is its own oracle, which can't beat itself: false positives decide."""
+    found = verdict(replace(SMALL, produced=SMALL.oracle, oracle=SMALL.oracle))
+    assert found.kind is Kind.INCONCLUSIVE
+
+
 def test_a_bound_above_what_an_oracle_makes_denies_nothing() -> None:
     found = verdict(replace(SAMOYED, produced=seeds(0, 0, 0, 60, 700)))
     assert found.kind is Kind.INCONCLUSIVE
