@@ -4,7 +4,6 @@ A browser test that meets a console error, or a request that leaves the machine,
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -59,11 +58,11 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     And of a bundle with an untrained pixel generator.
     """
     from explorer.bundle import RACE, REACHABILITY, update_bundle, write_bundle
-    from tests.support import tiny_pixel_parts, tiny_race, tiny_reachability
+    from tests.support import copy_unmeasured, tiny_pixel_parts, tiny_race, tiny_reachability
 
     folder = tmp_path_factory.mktemp("bundles")
     for name in (BUNDLE, JUDGED, DAMAGED):
-        shutil.copytree(ROOT / "pretrained" / "digits", folder / name)
+        copy_unmeasured(folder / name)
     race = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (40, 200), (50, 180)])
     update_bundle(folder / BUNDLE, {RACE: race})
     hits = {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)}

@@ -1,8 +1,10 @@
 """Helpers of the tests of training and of bundles: tiny photographs, options, runs and bundles."""
 
+import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import socket
 import sys
@@ -354,6 +356,18 @@ def tiny_pixel_parts(network: str = "residual") -> dict[str, Any]:
     parts["generated_codes"] = generation.codes(z)
     parts["manifest"]["data"] = {"source": "digits"}
     return parts
+
+
+def copy_unmeasured(path: Path) -> Path:
+    """A copy of the shipped digits as they are before anybody has asked what is within their GAN's reach."""
+    from explorer.bundle import REACHABILITY
+
+    shutil.copytree(ROOT / "pretrained" / "digits", path)
+    (path / REACHABILITY).unlink()
+    manifest = json.loads((path / "bundle.json").read_text())
+    del manifest["files"][REACHABILITY]
+    (path / "bundle.json").write_text(json.dumps(manifest))
+    return path
 
 
 def write_tiny_bundle(path: Path, seed: int = 0) -> Bundle:

@@ -1,7 +1,6 @@
 """The instrument on digits: cases whose answer is known get it, and it is resumed where it was."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from explorer.reachability import (
 )
 from explorer.replication import seed_interval
 from explorer.verdict import Kind
-from tests.support import ROOT, one_sentence
+from tests.support import copy_unmeasured, one_sentence
 from training import reachability
 from training.cli import UserError
 from training.hits import Scored
@@ -43,7 +42,7 @@ TINY = {
 def options(folder: Path, **values) -> ReachabilityOptions:
     bundle = folder / "digits"
     if not bundle.exists():
-        shutil.copytree(ROOT / "pretrained" / "digits", bundle)
+        copy_unmeasured(bundle)
     given = {**TINY, "bundle": bundle, "out": folder / "run", "cache": folder / "cache", **values}
     return ReachabilityOptions(**given)
 

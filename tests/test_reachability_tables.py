@@ -2,10 +2,12 @@
 
 import copy
 
+from explorer.bundle import open_bundle
 from explorer.rates import wilson_interval
-from explorer.reachability import judged
+from explorer.reachability import conclusive, judged
 from explorer.reachability_tables import claim_table, rates_table, summary
-from tests.support import tiny_reachability
+from explorer.verdict import Kind
+from tests.support import ROOT, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
 
@@ -59,3 +61,11 @@ def test_the_summary_holds_the_claim_and_a_sentence_for_every_class():
     printed = summary(with_pixels())
     assert claim_table(with_pixels(), 0.01) in printed
     assert all(v.sentence in printed for v in judged(FOUND, "latent", 0.01).values())
+
+
+def test_the_shipped_digits_have_an_answer():
+    """Five seeds and an oracle: what the README says of it follows from the counts that ship."""
+    report = open_bundle(ROOT / "pretrained" / "digits").reachability
+    assert report is not None
+    assert conclusive(report)
+    assert judged(report, "latent", 0.01)["7"].kind is Kind.REPRESENTABLE
