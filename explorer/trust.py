@@ -3,7 +3,7 @@
 from math import exp
 
 from explorer.rates import pooled, share
-from explorer.reachability import Report, at_level, counts, evidence
+from explorer.reachability import Report, at_level, counts, evidence, held_out
 from explorer.verdict import Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}
@@ -30,6 +30,14 @@ def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Ve
     }
     for control, count in found.fpr.items():
         rows[f"False positives: {control}"] = f"{share(count.hits, count.n)} of {count.n:,}"
+    rows["Hits by seed"] = "; ".join(
+        f"{who} {', '.join(f'{c.hits:,}' for c in by_seed)} of {by_seed[0].n:,} samples each"
+        for who, by_seed in (
+            (f"{generator} GAN", found.produced),
+            ("oracle, trained with the class", found.oracle if name in held_out(report) else ()),
+        )
+        if by_seed
+    )
     for judge, asked in report["judges"].items():
         rights = zip(asked, counts(asked.values()), strict=True)
         rows[f"The {JUDGES.get(judge, judge)} names the right class"] = ", ".join(

@@ -1,0 +1,29 @@
+"""Why a verdict may be believed: what is said is what was counted."""
+
+from explorer.reachability import judged
+from explorer.trust import reasons
+from tests.support import tiny_reachability
+
+FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
+
+
+def why(name: str, alpha: float = 0.01) -> dict[str, str]:
+    return reasons(FOUND, name, "latent", alpha, judged(FOUND, "latent", alpha)[name])
+
+
+def test_the_seeds_stand_beside_those_of_the_oracle():
+    assert why("3")["Hits by seed"] == (
+        "latent GAN 8, 12, 9, 11, 7 of 10,000 samples each; "
+        "oracle, trained with the class 400, 380, 500, 450, 300 of 10,000 samples each"
+    )
+
+
+def test_a_seen_class_has_no_oracle_and_what_is_said_follows_alpha():
+    assert why("0", 0.05)["Hits by seed"] == "latent GAN 100, 130, 90, 110, 120 of 10,000 samples each"
+
+
+def test_every_false_positive_control_has_its_rate_and_n():
+    found = why("3")
+    assert found["False positives: round trips"].endswith("of 3,000")
+    assert found["True positives"].startswith("0.600")
+    assert "1 %, set on 1,000 pictures" in found["What counts as a hit"]
