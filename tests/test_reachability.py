@@ -90,6 +90,22 @@ def test_the_cheap_rungs_ask_the_bundles_own_generator_and_train_no_gan(tmp_path
         run_reachability(replace(given, generators=("pixel",)))
 
 
+def test_gans_that_another_process_trained_are_found(tmp_path, monkeypatch):
+    """Seed 1 by one process, then the whole command with nothing left to train."""
+    given = options(tmp_path, seeds="1", targets=1)
+    assert run_reachability(replace(given, train_only=True)) == {}
+    assert not (given.folder / REACHABILITY).exists()
+    assert not (given.folder / "judges").exists()
+
+    def never(*args, **kwargs):
+        raise AssertionError("a GAN was trained")
+
+    monkeypatch.setattr("training.adversarial.training_slices", never)
+    assert run_reachability(given)["seeds"][ORACLE] == [1]
+    with pytest.raises(UserError, match="--train-only"):
+        run_reachability(replace(given, train_only=True, cheap=True))
+
+
 def test_no_image_is_in_two_parts_and_held_out_ones_train_no_gan(toy):
     folder, report = toy
     bundle = open_bundle(folder / "digits")

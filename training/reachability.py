@@ -99,6 +99,9 @@ class ReachabilityOptions:
     cheap: bool = False
     """Ask the bundle's own generator alone and train no GAN: too few seeds, and no oracle, for a claim about
     what is produced."""
+    train_only: bool = False
+    """Train the GANs and oracles of these seeds and stop, so that several processes can share the work: each
+    with seeds of its own and the same --out. The same command without this then finds them trained."""
     new_class: Path | None = None
     """Folder of photographs of one more class, called as the folder is, to ask about as if it had been held
     out; with --cheap. Its report stays in --out."""
@@ -685,6 +688,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         raise UserError("--doses are shares above 0, up to 1")
     if options.cheap and options.generators != (LATENT,):
         raise UserError("--cheap asks the bundle's own generator alone; leave out --generators")
+    if options.cheap and options.train_only:
+        raise UserError("--cheap trains no GAN; leave out --train-only")
     if options.new_class is not None and not options.cheap:
         raise UserError("--new-class goes with --cheap: no oracle has seen such a class")
     if not options.alphas or not all(0 < alpha < 1 for alpha in options.alphas):
@@ -695,18 +700,22 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         return {}
     run = Reachability(options)
     run.folder.mkdir(parents=True, exist_ok=True)
-    tasks: list[tuple[str, Callable[[], None]]] = [("judges", run.learn)]
-    tasks += [(f"judging real {kind}", lambda kind=kind: run.judge_real(kind)) for kind in REAL]  # type: ignore[misc]
+    tasks: list[tuple[str, Callable[[], None]]] = []
+    if not options.train_only:
+        tasks.append(("judges", run.learn))
+        tasks += [(f"judging real {kind}", lambda kind=kind: run.judge_real(kind)) for kind in REAL]  # type: ignore[misc]
+        tasks.append(("controls", run.enter_controls))
 
     def add(name: str, seed: int, train: Callable[[], None] | None, searched: bool) -> None:
         words = f"{name}, seed {seed}"
         if train is not None:
             tasks.append((f"training {words}", train))
+        if options.train_only:
+            return
         tasks.append((f"judging samples of {words}", lambda: run.judge_samples(name, seed)))
         if searched:
             tasks.append((f"searching the range of {words}", lambda: run.search_range(name, seed)))
 
-    tasks.append(("controls", run.enter_controls))
     for name in (UNTRAINED, *CONTROLS):
         add(name, 0, None, searched=name == UNTRAINED)
     if options.cheap:
@@ -730,6 +739,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         progress.set_description(words)
         write_json(run.folder / "progress.json", {"done": i, "of": len(tasks), "doing": words})
         task()
+    if options.train_only:
+        return {}
     report = run.report()
     if (new := run.new) is not None:
         write_atomically(run.folder / FILE, lambda temporary: temporary.write_bytes(new.to_bytes()))
