@@ -74,7 +74,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         ):
             reached = pooled(counts(level["searches"][source][kind]))
             searches[key] = Search(reached, distances[source][kind])
-    trained_with_it = ORACLE if report["classes"][name]["held_out"] else generator
+    kept_out = report["classes"][name]["held_out"]
     return Evidence(
         name=name,
         originals=photographs,
@@ -84,7 +84,8 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         produced=counts(level["samples"][generator]),
         attribution={k: counts(level["samples"][k]) for k in ATTRIBUTION if k in level["samples"]},
         searches=searches,
-        oracle=counts(level["samples"].get(trained_with_it, [])),
+        oracle=counts(level["samples"].get(ORACLE if kept_out else generator, [])),
+        blind=counts(level["samples"].get(LATENT, []) if kept_out else []),  # oracles are latent GANs
     )
 
 

@@ -51,7 +51,8 @@ class Evidence:
     pixels, which has no codec, the originals twice. tpr: hits among test images in the form in which samples
     come. fpr: hits by false-positive control. produced: hits by seed. attribution: by control that no GAN
     takes part in, and by its seeds. searches: by kind of target, or UNTRAINED for the generator that was
-    searched. oracle: by seed of generators trained with the class. What was not measured is left empty.
+    searched. oracle: by seed of generators trained with the class; blind: by seed of the
+    same kind of generator without it. What was not measured is left empty.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Evidence:
     attribution: Mapping[str, Sequence[Count]] = field(default_factory=dict)
     searches: Mapping[str, Search] = field(default_factory=dict)
     oracle: Sequence[Count] = ()
+    blind: Sequence[Count] = ()
 
 
 @dataclass(frozen=True)
@@ -258,15 +260,15 @@ def _untested(found: _Found, tail: float) -> list[str]:
 
 def _detected(oracle: Sequence[Count], found: _Found, tail: float) -> list[bool]:
     """Whether the class is found in each oracle: more often than false positives explain, or than in every
-    generator that never saw it.
+    generator of its kind that never saw it.
 
     The second differs from an oracle in the class alone, so no other control is nearer, and it has as many
     samples, where false positives may rest on few images. Seeds differ, so an oracle must beat each of them;
     and they must be so many that oracles to which the class made no difference would do so too seldom.
     """
-    beaten: list[Count] = []
-    if oracle and chance_above_all(len(oracle), len(found.seeds), ceil(DETECTED * len(oracle))) <= tail:
-        beaten = [max(found.seeds, key=lambda count: count.rate)]
+    blind, beaten = [count for count in found.evidence.blind if count.n], []
+    if oracle and chance_above_all(len(oracle), len(blind), ceil(DETECTED * len(oracle))) <= tail:
+        beaten = [max(blind, key=lambda count: count.rate)]
     return [any(p_more([count], [other]) <= tail for other in (found.fpr, *beaten)) for count in oracle]
 
 

@@ -4,7 +4,7 @@ import copy
 
 from explorer.bundle import open_bundle
 from explorer.rates import wilson_interval
-from explorer.reachability import conclusive, judged
+from explorer.reachability import conclusive, evidence, judged
 from explorer.reachability_tables import claim_table, rates_table, summary
 from explorer.verdict import Kind
 from tests.support import ROOT, tiny_reachability
@@ -69,3 +69,11 @@ def test_the_shipped_digits_have_an_answer():
     assert report is not None
     assert conclusive(report)
     assert judged(report, "latent", 0.01)["7"].kind is Kind.REPRESENTABLE
+
+
+def test_oracles_are_compared_with_latent_gans_whoever_is_asked_about():
+    level = FOUND["classes"]["3"]["levels"]["0.01"]
+    for generator in ("latent", "pixel"):
+        given = evidence(with_pixels(), "3", generator, 0.01)
+        assert [c.hits for c in given.blind] == [c["hits"] for c in level["samples"]["latent"]]
+        assert evidence(with_pixels(), "0", generator, 0.01).blind == []
