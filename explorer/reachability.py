@@ -16,6 +16,7 @@ ATTRIBUTION = ("interpolations", "Gaussian", "Gaussian mixture")
 PHOTOGRAPHS, ROUND_TRIPS, CUT = "photographs", "round trips", "cut round trips"
 PERMUTED = "permuted labels"
 CLASS = "class"
+SHARED = "shared"  # the second stage of a latent GAN, by all seeds
 ALPHA, LEVEL = 0.01, 0.95  # where nobody chose
 Report = Mapping[str, Any]
 
@@ -54,8 +55,8 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     """The counts of one class and one kind of GAN.
 
     A true positive is a test image of the class as this GAN could at best show it: from a pixel GAN as a
-    photograph; from a latent GAN through the codec, cut to the components it models or not, whichever
-    is recognised less. A seen class needs no oracle: the GAN itself was trained with it.
+    photograph; from a latent GAN through the codec, whole or cut to the components of its (first) stage,
+    whichever is recognised less. A seen class needs no oracle: the GAN itself was trained with it.
     """
     level = at_level(report, name, alpha)
     photographs, trips, cut = counts(level[k] for k in (PHOTOGRAPHS, ROUND_TRIPS, CUT))
@@ -86,6 +87,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         searches=searches,
         oracle=counts(level["samples"].get(ORACLE if kept_out else generator, [])),
         blind=counts(level["samples"].get(LATENT, []) if kept_out else []),  # oracles are latent GANs
+        shared="over one second stage " if through and report.get("detail") == SHARED else "",
     )
 
 

@@ -46,6 +46,11 @@ def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Ve
     passed = {source: pooled(counts(entries)) for source, entries in gate["passed"].items()}
     rows["The gate lets through"] = ", ".join(f"{s} {percent(c.rate)}" for s, c in passed.items())
     rows["Images of the class"] = ", ".join(f"{n:,} {part}" for part, n in split.items())
+    if found.shared:
+        rows["Second stage"] = (
+            "the bundle's own, which never saw the class, over the first stage of each seed and oracle: "
+            "these differ in the first stage alone"
+        )
     rows["Features of the linear judge and of the gate"] = report["features"]
     rows["Measured"] = f"on {report['device']} by `{report['command']}`"
     if verdict.limits and verdict.kind != Kind.INCONCLUSIVE:  # which says them in its sentence

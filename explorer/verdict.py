@@ -51,8 +51,9 @@ class Evidence:
     pixels, which has no codec, the originals twice. tpr: hits among test images in the form in which samples
     come. fpr: hits by false-positive control. produced: hits by seed. attribution: by control that no GAN
     takes part in, and by its seeds. searches: by kind of target, or UNTRAINED for the generator that was
-    searched. oracle: by seed of generators trained with the class; blind: by seed of the
-    same kind of generator without it. What was not measured is left empty.
+    searched. oracle: by seed of generators trained with the class; blind: by seed of the same kind without
+    it. shared: what seeds have in common besides the codec, for the sentence. What was not measured is left
+    empty.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Evidence:
     searches: Mapping[str, Search] = field(default_factory=dict)
     oracle: Sequence[Count] = ()
     blind: Sequence[Count] = ()
+    shared: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def _decide(
     if limits:
         return inconclusive()
     low, high = percent(found.low, "down").removesuffix(" %"), percent(found.high, "up")
-    interval = f"{low} to {high}, {100 * level:g} %, {_size(found.seeds)}"
+    interval = f"{low} to {high}, {100 * level:g} %, {_size(found.seeds, evidence.shared)}"
     if is_produced:
         limits.append(f"false positives are those of {found.worst} ({_share(found.fpr)})")
         made = f"produced, in {percent(found.pi or 0)} of samples ({interval})"
@@ -311,11 +313,11 @@ def _share(count: Count) -> str:
     return f"{count.hits:,} of {count.n:,}"
 
 
-def _size(seeds: Sequence[Count]) -> str:
+def _size(seeds: Sequence[Count], shared: str) -> str:
     sizes = {count.n for count in seeds}
     if len(sizes) == 1:
-        return f"{len(seeds)} seeds x {sizes.pop():,} samples"
-    return f"{len(seeds)} seeds, {sum(count.n for count in seeds):,} samples"
+        return f"{len(seeds)} seeds {shared}x {sizes.pop():,} samples"
+    return f"{len(seeds)} seeds{f' {shared}'.rstrip()}, {sum(count.n for count in seeds):,} samples"
 
 
 def percent(share: float, rounded: str = "nearest") -> str:

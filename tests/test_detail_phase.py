@@ -16,17 +16,18 @@ from explorer import session
 from explorer.bundle import Bundle, BundleError, open_bundle
 from explorer.decoding import decode
 from explorer.generation import CascadeGeneration, load_generation
-from explorer.reachability import CUT, LATENT, ROUND_TRIPS
+from explorer.reachability import CUT, LATENT, ROUND_TRIPS, SHARED, evidence
 from tests.support import TINY_DETAIL_PHASE, TINY_GAN, one_sentence, paint_over, tiny_autoencoder
 from training import detail_phase, latent_gan
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError, preset_options
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
 from training.latent_gan import LatentGanOptions, run_latent_gan
+from training.latent_gan import load_run as load_latent_gan
 from training.loop import read_json, write_json
 from training.metrics import frechet_distance
 from training.oracle import OracleDetailPhase, OracleOptions, run_oracle
-from training.reachability import ReachabilityOptions, run_reachability
+from training.reachability import Reachability, ReachabilityOptions, run_reachability
 
 
 @pytest.fixture(scope="module")
@@ -253,24 +254,73 @@ def test_the_pages_open(page, path, monkeypatch):
 # Whether it reaches a class
 
 
+def asked(path, folder, out, **values):
+    """The protocol over a bundle, as short as it gets."""
+    return ReachabilityOptions(
+        path, seeds="0", doses=(1.0,), images=320, samples=60, targets=2, restarts=1, search_steps=3,
+        judge_images=640, alphas=(0.05,), device="cpu", cache=folder / "cache", out=out, **values,
+    )  # fmt: skip
+
+
 def test_the_reachability_of_two_stages_is_asked_with_both(path, folder, tmp_path):
     copy = Path(shutil.copytree(path, tmp_path / "cascade"))
-    report = run_reachability(
-        ReachabilityOptions(
-            copy, seeds="0", doses=(1.0,), images=320, detail_images=96, samples=60, targets=2, restarts=1,
-            search_steps=3, judge_images=640, alphas=(0.05,), device="cpu", cache=folder / "cache",
-            out=tmp_path / "run",
-        )
-    )  # fmt: skip
+    report = run_reachability(asked(copy, folder, tmp_path / "run", detail_images=96))
     for source in (LATENT, "oracle-1"):
         assert read_json(tmp_path / "run" / source / "seed-0-detail" / "done.json")["images"] == 96
     level = report["classes"]["7"]["levels"]["0.05"]
-    assert level[CUT] == level[ROUND_TRIPS]  # two stages model whole codes
+    assert level[CUT]["n"] == level[ROUND_TRIPS]["n"]
     assert level["samples"][LATENT] == [{"hits": level["samples"][LATENT][0]["hits"], "n": 60}]
+    assert report["detail"] == "own"
+    assert not evidence(report, "7", LATENT, 0.05).shared
     oracle = detail_phase.load_run(tmp_path / "run" / "oracle-1" / "seed-0-detail", OracleDetailPhase)[0]
     plain = detail_phase.load_run(tmp_path / "run" / LATENT / "seed-0-detail")[0]
     assert any(not torch.equal(a, b) for a, b in zip(oracle.parameters(), plain.parameters(), strict=True))
     assert open_bundle(copy).reachability is not None
+
+
+def test_all_seeds_can_share_the_second_stage_and_the_report_says_so(path, folder, tmp_path):
+    run = Reachability(asked(path, folder, tmp_path / "run", share_detail=True, width=24))
+    run.train_latent(0)
+    run.train_oracle(1.0, 0)
+    assert not list((tmp_path / "run").rglob("*-detail"))
+    assert read_json(tmp_path / "run" / "oracle-1" / "seed-0" / "options.json")["options"]["width"] == 24
+    generator, z = open_bundle(path).load_generator(), torch.randn(5, 4 + 2 * 16)
+    trained = ((LATENT, LATENT, LatentGanOptions), ("oracle", "oracle-1", OracleOptions))
+    for name, made_in, kind in trained:
+        coarse, standard, _ = load_latent_gan(tmp_path / "run" / made_in / "seed-0", kind)
+        latents, noise = coarse(z[:, :4]), z[:, 4:]
+        flat = standard.to_codes(latents) - standard.mean
+        shape = (-1, *generator.config.code_shape)
+        layers = torch.cat([(flat / generator.deviation).view(shape), noise.view(-1, 2, *shape[2:])], 1)
+        expected = standard.mean + flat + generator.detail(layers) * generator.deviation
+        torch.testing.assert_close(run.sources[name][0].make(z), expected)
+    assert run.detail == SHARED
+
+
+def test_a_gan_of_one_stage_has_no_second_to_share(folder, tmp_path, path):
+    with pytest.raises(UserError, match="has one stage") as caught:
+        Reachability(asked(ROOT / "pretrained" / "digits", folder, tmp_path / "run", share_detail=True))
+    assert one_sentence(caught.value)
+
+
+def test_what_two_stages_can_at_best_show_keeps_the_components_and_generates_the_rest(
+    path, folder, tmp_path, monkeypatch
+):
+    run = Reachability(asked(path, folder, tmp_path / "run"))
+    codes, standard, generator = (
+        run.bundle.real_codes[:6],
+        run.bundle.standardisation,
+        run.bundle.load_generator(),
+    )
+    latents = standard.to_latents(torch.from_numpy(codes))
+    kept = (generator.mean + (latents * generator.scale) @ generator.components).numpy()
+    made = run.remade(codes)
+    np.testing.assert_array_equal(made, run.remade(codes))  # with the same noise at every call
+    assert np.abs(made - kept).max() > 1e-3
+    for parameter in generator.detail[-2].parameters():
+        parameter.zero_()
+    monkeypatch.setattr(Bundle, "load_generator", lambda bundle: generator)
+    np.testing.assert_allclose(run.remade(codes), kept, atol=1e-5)
 
 
 def test_an_oracles_second_stage_sees_the_held_out_class(folder):

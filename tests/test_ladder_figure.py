@@ -20,7 +20,7 @@ def rungs(level: float = 0.95):
 def test_each_rung_holds_the_class_what_it_is_compared_with_and_the_seen_classes():
     representable, reachable, produced = rungs()
     assert [m.label for m in representable.marks] == [
-        "round trips", "cut to what the GAN models", "photographs", "false positives: round trips",
+        "round trips", "as the GAN can at best show it", "photographs", "false positives: round trips",
     ]  # fmt: skip
     assert (representable.marks[0].rate, representable.band) == (228 / 300, (228 / 300, 228 / 300))
     assert [m.role for m in reachable.marks] == ["class", "oracle", "control", "control"]
@@ -28,17 +28,6 @@ def test_each_rung_holds_the_class_what_it_is_compared_with_and_the_seen_classes
     assert produced.marks[0].size == "n = 5 x 10,000"
     assert produced.marks[0].rate == pytest.approx(47 / 50_000)
     assert [m.rate for m in produced.marks if m.role == "oracle"] == [pytest.approx(2030 / 50_000)]
-
-
-def test_a_gan_that_makes_whole_codes_cuts_nothing():
-    found = copy.deepcopy(FOUND)
-    for name in found["classes"]:
-        for at in found["classes"][name]["levels"].values():
-            at["cut round trips"] = at["round trips"]
-    assert [m.label for m in ladder(found, "3", "latent", 0.01)[0].marks][:2] == [
-        "round trips",
-        "photographs",
-    ]
 
 
 def test_intervals_follow_the_level_and_what_seeds_differ():

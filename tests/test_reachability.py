@@ -29,7 +29,7 @@ from training.hits import Scored
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
 from training.presets import PRESETS
 from training.reachability import ReachabilityOptions, parse_seeds, run_reachability
-from training.splits import CALIBRATION, LEARN
+from training.splits import CALIBRATION
 
 ALPHA = 0.02
 SAMPLES = 1500
@@ -229,14 +229,12 @@ def oracle(known, seven) -> list[Scored]:
 
 def test_a_mixture_holds_the_share_it_is_said_to_and_none_of_the_images_that_measure_rates(known, seven):
     """Known by the distances to the gate, which are those of single pictures."""
-    run = known.run
-    rows = np.flatnonzero(run.parts != LEARN)
-    trips, parts, labels = run.scored[ROUND_TRIPS][0], run.parts[rows], run.labels[rows]
-    place = {scores.tobytes(): i for i, scores in enumerate(trips.judges)}
+    judged = known.run.judged
+    place = {scores.tobytes(): i for i, scores in enumerate(judged.real[CUT].judges)}
     for share in (0.0, 0.2, 1.0):
         drawn = [place[s.tobytes()] for made in known.mixtures(seven, share, 5) for s in made.judges]
-        assert set(parts[drawn]) == {CALIBRATION}
-        assert (labels[drawn] == seven).mean() == pytest.approx(share, abs=0.02)
+        assert set(judged.parts[drawn]) == {CALIBRATION}
+        assert (judged.labels[drawn] == seven).mean() == pytest.approx(share, abs=0.02)
 
 
 def test_a_generator_that_makes_the_class_is_said_to(known, oracle, seven):
@@ -252,7 +250,7 @@ def test_a_generator_that_replays_its_training_codes_does_not_make_the_class(kno
 
 
 def test_an_untrained_generator_does_not_make_the_class(known, oracle, seven):
-    found = known.verdict(seven, known.split(known.run.scored[UNTRAINED][0]), oracle)
+    found = known.verdict(seven, known.split(known.run.judged.made[UNTRAINED][0]), oracle)
     assert found.kind is Kind.REPRESENTABLE
 
 

@@ -98,14 +98,18 @@ class NetworkJudge:
         self.model = classifier(size, classes)
         self.model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def learn(self, pictures: np.ndarray, labels: np.ndarray) -> None:
-        """Learn (or continue, or find learnt) from pictures uint8 (n, s, s, 3) and labels int (n,)."""
-        o, size = self.options, pictures.shape[1]
+    def learn(self, draw: Callable[[], np.ndarray], labels: np.ndarray) -> None:
+        """Learn (or continue, or find learnt) from pictures uint8 (n, s, s, 3), which ``draw`` makes if need
+        be, and labels int (n,).
+        """
+        o = self.options
         weights = o.out / "judge.safetensors"
         open_run(o, self.device)
         if (o.out / "done.json").is_file():
             load_weights(weights, self.model)
             return
+        pictures = draw()
+        size = pictures.shape[1]
         padded = np.pad(pictures, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT), (0, 0)), mode="reflect")
         images = torch.from_numpy(padded).to(self.device)
         targets = torch.from_numpy(labels.astype(np.int64)).to(self.device)
@@ -133,7 +137,7 @@ class NetworkJudge:
         write_json(o.out / "done.json", {"seconds": seconds, "images": o.steps * o.batch})
 
     @torch.inference_mode()
-    def __call__(self, pictures: np.ndarray, batch: int = 256) -> np.ndarray:
+    def __call__(self, pictures: np.ndarray, batch: int = 32) -> np.ndarray:
         """Log-probabilities float32 (n, classes) of pictures uint8 (n, s, s, 3)."""
         self.model.eval()
         parts = []
@@ -153,18 +157,21 @@ class Judges:
 
     def __init__(
         self,
-        pictures: np.ndarray,
+        draw: Callable[[], np.ndarray],
+        size: int,
         features: np.ndarray,
         labels: np.ndarray,
         options: NetworkJudgeOptions,
         device: torch.device,
     ) -> None:
-        """Learn from pictures uint8 (n, s, s, 3), their features float32 (n, d) and labels int (n,)."""
+        """Learn from pictures uint8 (n, size, size, 3), which ``draw`` makes if need be, their features
+        float32 (n, d) and labels int (n,).
+        """
         if options.permuted:
             labels = np.random.default_rng(options.seed).permutation(labels)
         self.head = HeadJudge(features, labels)
-        self.network = NetworkJudge(options, pictures.shape[1], int(labels.max()) + 1, device)
-        self.network.learn(pictures, labels)
+        self.network = NetworkJudge(options, size, int(labels.max()) + 1, device)
+        self.network.learn(draw, labels)
 
     def __call__(self, pictures: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Log-probabilities float32 (n, 2, classes) of both judges."""

@@ -4,13 +4,14 @@
 
 Generators of which a known share of the samples shows a held-out class, generators that cannot show one, and
 200 simulated repeats of the whole count. Prints a table for each held-out class and writes known_truth.json
-beside the judges, which it shares with training.reachability. No GAN is trained: "samples" are codec round
-trips of images on which no rate is measured. What this shows, and what not: docs/reachability.md.
+beside the judges, which it shares with training.reachability. No GAN is trained: "samples" are images on
+which no rate is measured, as the bundle's GAN could at best show them. What this shows, and what not:
+docs/reachability.md.
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,16 @@ import tyro
 
 from explorer.rates import Count
 from explorer.rates import share as with_interval
-from explorer.reachability import ATTRIBUTION, LATENT, ORACLE, ROUND_TRIPS, UNTRAINED, counts, judged_among
+from explorer.reachability import ATTRIBUTION, CUT, LATENT, ORACLE, UNTRAINED, counts, judged_among
 from explorer.replication import p_more, seed_interval
 from explorer.verdict import Kind, Verdict, percent
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.device import device_name
 from training.hits import Scored
+from training.judged import REAL
 from training.loop import package_versions, write_json
-from training.reachability import REAL, Reachability, ReachabilityOptions
-from training.splits import CALIBRATION, LEARN
+from training.reachability import Reachability, ReachabilityOptions
+from training.splits import CALIBRATION
 
 SEEDS = 5
 LEVEL = 0.95
@@ -84,7 +86,7 @@ class KnownTruthOptions:
 
 
 class KnownTruth:
-    """Judged round trips of one bundle, of which generators with a known answer are made."""
+    """Judged images of one bundle, of which generators with a known answer are made."""
 
     def __init__(self, options: KnownTruthOptions) -> None:
         self.options = options
@@ -100,9 +102,11 @@ class KnownTruth:
             self.run.judge_samples(name, 0)
         train = np.flatnonzero(self.run.bundle.splits == "train")
         chosen = np.random.default_rng(self.options.seed).permutation(train)[: self.options.samples]
-        key = repr((len(chosen), self.options.seed))
+        key = repr((len(chosen), self.options.seed)) + self.run.remaker
         self.replayed = self.run.score(
-            "known-replayed", key, lambda: self.run.decoded(self.run.bundle.real_codes[chosen])
+            "known-replayed",
+            key,
+            lambda: self.run.decoded(self.run.remade(self.run.bundle.real_codes[chosen])),
         )
 
     @property
@@ -111,28 +115,30 @@ class KnownTruth:
         return self.options.samples // SEEDS
 
     def errors(self, name: str) -> tuple[Count, Count]:
-        """True and false positives of the judges on test round trips, of a class and of other seen ones."""
+        """True and false positives of the judges: test images of a class, and of other seen ones, as the GAN
+        could at best show them.
+        """
         replayed = self.split(self.replayed)
         (level,) = self.report(replayed, replayed)["classes"][name]["levels"].values()
-        tpr, fpr = counts((level[ROUND_TRIPS], level["false_positives"][ROUND_TRIPS]))
+        tpr, fpr = counts((level[CUT], level["false_positives"][CUT]))
         return tpr, fpr
 
     def mixtures(self, label: int, share: float, purpose: int) -> list[Scored]:
         """Samples by seed of a generator of which each sample shows the class with this probability.
 
-        They are round trips of images of the calibration part, of the class or of seen ones: the rates that
-        correct for the judges' errors are measured on the test part, so none of these is among them.
+        They are images of the calibration part, of the class or of seen ones, as the GAN could at best show
+        them: the rates that correct for the judges' errors are measured on the test part, so none of these is
+        among them.
         """
-        run, n, drawn = self.run, self.samples, []
-        rows = np.flatnonzero(run.parts != LEARN)  # the images that were judged
-        labels, trips = run.labels[rows], run.scored[ROUND_TRIPS][0]
-        held_out = [run.dataset.classes.index(name) for name in run.dataset.held_out]
-        calibration = run.parts[rows] == CALIBRATION
-        own = np.flatnonzero(calibration & (labels == label))
-        others = np.flatnonzero(calibration & ~np.isin(labels, held_out))
+        judged, n, drawn = self.run.judged, self.samples, []
+        calibration = judged.parts == CALIBRATION
+        own = np.flatnonzero(calibration & (judged.labels == label))
+        others = np.flatnonzero(calibration & ~np.isin(judged.labels, judged.held_out))
         for seed in range(SEEDS):
             rng = np.random.default_rng((self.options.seed, purpose, seed))
-            drawn.append(trips[np.where(rng.random(n) < share, rng.choice(own, n), rng.choice(others, n))])
+            drawn.append(
+                judged.real[CUT][np.where(rng.random(n) < share, rng.choice(own, n), rng.choice(others, n))]
+            )
         return drawn
 
     def split(self, scored: Scored) -> list[Scored]:
@@ -145,14 +151,10 @@ class KnownTruth:
 
     def report(self, made: Sequence[Scored], oracle: Sequence[Scored]) -> dict[str, Any]:
         """What a report holds of the held-out classes, for a generator's and an oracle's samples by seed."""
-        run, alpha = self.run, self.options.alpha
-        kept = run.scored
-        run.scored = {**kept, LATENT: dict(enumerate(made)), ORACLE: dict(enumerate(oracle))}
-        try:
-            labels = {name: run.dataset.classes.index(name) for name in run.dataset.held_out}
-            levels = {name: run.level(label, alpha, run.within) for name, label in labels.items()}
-        finally:
-            run.scored = kept
+        judged, alpha = self.run.judged, self.options.alpha
+        known = {LATENT: dict(enumerate(made)), ORACLE: dict(enumerate(oracle))}
+        asked = replace(judged, made=judged.made | known)
+        levels = {self.run.dataset.classes[label]: asked.level(label, alpha) for label in judged.held_out}
         return {"classes": {n: {"held_out": True, "levels": {f"{alpha:g}": c}} for n, c in levels.items()}}
 
     def verdict(self, label: int, made: Sequence[Scored], oracle: Sequence[Scored]) -> Verdict:
@@ -186,7 +188,7 @@ class KnownTruth:
             )  # fmt: skip
         case("replays training images", replayed, DENIED, 0.0)
         case("makes one training image alone", self.collapsed(), DENIED, 0.0)
-        case("untrained", self.split(self.run.scored[UNTRAINED][0]), DENIED)
+        case("untrained", self.split(self.run.judged.made[UNTRAINED][0]), DENIED)
         case("replays training images, as its oracle does", replayed, (Kind.INCONCLUSIVE,), oracle=replayed)
         return found
 

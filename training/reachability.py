@@ -10,10 +10,11 @@ held-out class got a verdict, 2 if one is inconclusive. What is measured, and wh
 
 import hashlib
 import logging
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,17 @@ from explorer.latent import Standardisation, nearest
 from explorer.networks import CascadeGenerator, GanConfig, Generator, PixelGanConfig, PixelGenerator
 from explorer.new_class import FILE, NewClass
 from explorer.reachability import (
-    CLASS,
     CUT,
     LATENT,
     ORACLE,
-    PERMUTED,
     PHOTOGRAPHS,
     PIXEL,
     ROUND_TRIPS,
+    SHARED,
     conclusive,
 )
 from explorer.reachability_tables import summary
-from explorer.verdict import SCRAMBLED, UNTRAINED
+from explorer.verdict import UNTRAINED
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
 from training.codes import weights_digest
@@ -51,9 +51,10 @@ from training.detail_phase import DetailPhase, DetailPhaseOptions, run_detail_ph
 from training.detail_phase import load_run as load_detail_phase
 from training.device import autocast, device_name, resolve_device
 from training.evaluate import EvaluateOptions, modelled, open_evaluated, scramble_phases
-from training.hits import PASSING, Scored, gate, is_hit, realism, thresholds
+from training.hits import PASSING, Scored, realism
 from training.inversion import search
 from training.judge import JUDGE_NAME, Judge
+from training.judged import REAL, Judged, Searched
 from training.judges import Judges, NetworkJudgeOptions, pixels
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
@@ -72,8 +73,6 @@ from training.splits import CALIBRATION, LEARN, TEST, judging_parts
 
 log = logging.getLogger(__name__)
 SHOWN = 8  # pictures of a kind in the report
-REAL = (PHOTOGRAPHS, ROUND_TRIPS, CUT)
-TARGETS = {CLASS: False, SCRAMBLED: True}  # kinds of targets, and whether their phases are scrambled
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,13 @@ class ReachabilityOptions:
     """Seeds of the oracles of doses below 1."""
     images: int | None = None
     """Training length of latent GANs and oracles, in codes; the bundle's own by default."""
+    width: int | None = None
+    """Hidden units of latent GANs and oracles, in their first stage; the bundle's own by default."""
     detail_images: int | None = None
     """That of their detail phases, where the bundle's GAN has one; its own by default."""
+    share_detail: bool = False
+    """Put the bundle's own second stage over the first stages of all seeds and oracles, in place of training
+    one for each: a tenth of the time. They then differ in the first stage alone; the verdict says so."""
     pixel_images: int | None = None
     """Training length of pixel GANs, in crops; their own by default."""
     cheap: bool = False
@@ -170,27 +174,6 @@ class Source:
     key: str
 
 
-@dataclass(frozen=True)
-class Searched:
-    """What a search of one range found, for k targets and the same k scrambled.
-
-    rows: int64 (k,), positions of the target images. labels: int (2k,) and scrambled: bool (2k,), of targets.
-    scored, relative (2k,), z (2k, z_dim): of what was found; relative to the nearest training image.
-    """
-
-    rows: np.ndarray
-    labels: np.ndarray
-    scrambled: np.ndarray
-    scored: Scored
-    relative: np.ndarray
-    z: Tensor
-    source: Source
-
-    def chosen(self, label: int, scrambled: bool) -> np.ndarray:
-        """Which of them, bool (2k,), are of one class and kind."""
-        return (self.labels == label) & (self.scrambled == scrambled)
-
-
 class Reachability:
     """The protocol over one bundle."""
 
@@ -214,6 +197,10 @@ class Reachability:
                 "add --generators latent pixel"
             )
         self.gan_config = self.bundle.gan_config
+        if o.share_detail and isinstance(self.gan_config, GanConfig):
+            raise UserError(
+                f"the GAN of {o.bundle} has one stage, so no second to share; leave out --share-detail"
+            )
         if not any(self.bundle.judge["photo_top1"] != -1):
             self.features: Callable[[np.ndarray], np.ndarray] = pixels
             self.features_name = "pixels"
@@ -227,8 +214,9 @@ class Reachability:
         self.judges: list[Judges] = []
         self.real_features = np.empty((0, 0), np.float32)
         self.sources: dict[str, dict[int, Source]] = {}
-        self.scored: dict[str, dict[int, Scored]] = {}
-        self.searched: dict[str, list[Searched]] = {}
+        self.judged_rows = np.flatnonzero(self.parts != LEARN)
+        held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
+        self.judged = Judged(self.labels[self.judged_rows], self.parts[self.judged_rows], held_out)
 
     # What pictures are shown to the judges
 
@@ -238,20 +226,32 @@ class Reachability:
             return decode(self.model, codes)
 
     def real(self, kind: str, rows: np.ndarray) -> np.ndarray:
-        """Real images as photographs, round trips, or round trips of what the GAN models of their codes: its
-        components or, in two stages, all of them.
+        """Real images as photographs, as round trips, or as the GAN could at best show them: round trips of
+        the components that it models, with the rest left out or, in two stages, generated.
         """
         if kind == PHOTOGRAPHS:
             return self.dataset.centers(rows).numpy()
         codes = self.bundle.real_codes[rows]
-        if self._cuts(kind):
-            standard = self.bundle.standardisation
-            codes = standard.to_codes(standard.to_latents(torch.from_numpy(codes))).numpy()
-        return self.decoded(codes)
+        return self.decoded(self.remade(codes) if kind == CUT else codes)
 
-    def _cuts(self, kind: str) -> bool:
-        """Whether pictures of this kind are of codes cut to some components; of two stages, none are."""
-        return kind == CUT and isinstance(self.gan_config, GanConfig)
+    @property
+    def remaker(self) -> str:
+        """Changes when what ``remade`` makes does."""
+        generator = self.bundle.load_generator()
+        second = weights_digest(generator.detail) if isinstance(generator, CascadeGenerator) else ""
+        return digest(self.bundle.standardisation) + second
+
+    @torch.inference_mode()
+    def remade(self, codes: np.ndarray) -> np.ndarray:
+        """What the bundle's GAN would make of codes float (n, code_dim) if its first stage were perfect."""
+        standard, generator = self.bundle.standardisation, self.bundle.load_generator()
+        latents = standard.to_latents(torch.from_numpy(codes))
+        if not isinstance(generator, CascadeGenerator):
+            return standard.to_codes(latents).numpy()
+        draw = torch.Generator().manual_seed(self.options.split_seed)
+        noise = torch.randn(len(codes), math.prod(generator.config.noise_shape), generator=draw)
+        parts = zip(latents.split(1024), noise.split(1024), strict=True)
+        return torch.cat([generator.refine(*part) for part in parts]).numpy()
 
     # Stages; each keeps what it did in a file, by a key of what it depends on
 
@@ -277,11 +277,16 @@ class Reachability:
         """Train the judges, and those with permuted labels."""
         o = self.options
         rows = np.flatnonzero(self.parts == LEARN)
-        shown = np.concatenate([self.real(kind, rows) for kind in REAL[:2]])
+
+        @cache  # decoding takes a minute, and judges that have learnt need no pictures
+        def draw() -> np.ndarray:
+            return np.concatenate([self.real(kind, rows) for kind in REAL[:2]])
+
         labels = np.tile(self.labels[rows], 2)
-        kept = self.kept("learn", self._key("learn"), lambda: {"features": self.features(shown)})
+        kept = self.kept("learn", self._key("learn"), lambda: {"features": self.features(draw())})
         features = kept["features"]
         self.real_features = features[len(rows) :]
+        size = self.dataset.options.image_size
         # Judges that learnt from other photographs are others.
         folder = self.folder / ("judges" if self.new is None else f"judges-{self.new.digest[:8]}")
         for permuted in (False, True):
@@ -290,7 +295,7 @@ class Reachability:
                 images=o.judge_images, mirror=self.dataset.options.mirror, permuted=permuted,
                 out=folder / name, device=o.device, checkpoint_every=200, seed=o.split_seed,
             )  # fmt: skip
-            self.judges.append(Judges(shown, features, labels, network, self.device))
+            self.judges.append(Judges(draw, size, features, labels, network, self.device))
 
     def _key(self, *more: Any) -> str:
         """What every score depends on: images, split, codec."""
@@ -320,20 +325,14 @@ class Reachability:
 
     def judge_real(self, kind: str) -> None:
         """Judge the calibration and test images, as photographs or through the codec."""
-        cut = self._cuts(kind)
-        if kind == CUT and not cut:  # nothing is left out, so these are the round trips
-            self.scored[kind] = self.scored[ROUND_TRIPS]
-            return
-        rows = np.flatnonzero(self.parts != LEARN)
-        key = kind + (digest(self.bundle.standardisation) if cut else "")
-        self.scored[kind] = {
-            0: self.score(f"real-{kind.replace(' ', '-')}", key, lambda: self.real(kind, rows))
-        }
+        rows, key = self.judged_rows, kind + (self.remaker if kind == CUT else "")
+        name = f"real-{kind.replace(' ', '-')}"
+        self.judged.real[kind] = self.score(name, key, lambda: self.real(kind, rows))
 
     def judge_samples(self, name: str, seed: int) -> None:
         """Judge samples of a source."""
         source, count = self.sources[name][seed], self.options.samples
-        self.scored.setdefault(name, {})[seed] = self.score(
+        self.judged.made.setdefault(name, {})[seed] = self.score(
             f"{name.replace(' ', '-')}-{seed}",
             source.key + str(count),
             lambda: source.draw(self.sampled_z(source, seed)),
@@ -368,11 +367,12 @@ class Reachability:
         self._enter_latent(LATENT, seed, generator, self.bundle.standardisation)
 
     def latent_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:
-        """Options of a GAN like the bundle's own."""
-        saved = self.bundle.manifest["training"]["latent_gan"]["options"]
+        """Options of a GAN like the bundle's own. It is not watched while it trains: that takes long."""
+        o, saved = self.options, self.bundle.manifest["training"]["latent_gan"]["options"]
         return replace(
             options_from_json(kind, saved), seed=seed, out=out, autoencoder=self.autoencoder_run(),
-            images=self.options.images or saved["images"], device=self.options.device, **values,
+            images=o.images or saved["images"], width=o.width or saved["width"], device=o.device,
+            snapshots=1, evaluations=1, **values,
         )  # fmt: skip
 
     def train_latent(self, seed: int) -> None:
@@ -394,11 +394,20 @@ class Reachability:
         if isinstance(self.gan_config, GanConfig):
             self._enter_latent(name, seed, *load_latent_gan(first, kind)[:2])
             return
+        if self.options.share_detail:
+            coarse, standard, _ = load_latent_gan(first, kind)
+            generator = self.bundle.load_generator()
+            assert isinstance(generator, CascadeGenerator)
+            generator.coarse = coarse
+            for part, value in vars(standard).items():
+                getattr(generator, part).copy_(value)
+            self._enter_latent(name, seed, generator, standard)
+            return
         saved = self.bundle.manifest["training"]["detail_phase"]["options"]
         options = replace(
             options_from_json(DetailPhaseOptions, saved), seed=seed, latent_gan=first,
             out=first.with_name(f"{first.name}-detail"), device=self.options.device,
-            images=self.options.detail_images or saved["images"],
+            images=self.options.detail_images or saved["images"], evaluations=1,
         )  # fmt: skip
         run_detail_phase(options, second)
         self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2])
@@ -503,85 +512,24 @@ class Reachability:
         scored = self.score(f"found-{slug}", source.key + repr(budget), lambda: source.draw(z))
         labels, scrambled = np.tile(self.labels[rows], 2), np.repeat([False, True], len(rows))
         relative = found["distance"] / to_training
-        self.searched.setdefault(name, []).append(
-            Searched(rows, labels, scrambled, scored, relative, z, source)
+        self.judged.searched.setdefault(name, []).append(
+            Searched(seed, rows, labels, scrambled, scored, relative, z)
         )
 
     # The report
 
-    def level(self, label: int, alpha: float, within: float) -> dict[str, Any]:
-        """Count what is hit for a class at one false-alarm rate, through a gate of this distance."""
-        rows = np.flatnonzero(self.parts != LEARN)
-        labels, parts = self.labels[rows], self.parts[rows]
-        held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
-        own, other = labels == label, (labels != label) & ~np.isin(labels, held_out)
-        tested = parts == TEST
-        negatives = self.scored[ROUND_TRIPS][0][other & (parts == CALIBRATION)]
-        limits = thresholds(negatives.judges[:, :, label], alpha)
-        permuted_limits = thresholds(negatives.permuted[:, :, label], alpha)
-
-        def hits(scored: Scored) -> dict[str, int]:
-            return count(is_hit(scored.judges[:, :, label], scored.distance, limits, within))
-
-        def permuted_hits(scored: Scored) -> np.ndarray:
-            return is_hit(scored.permuted[:, :, label], scored.distance, permuted_limits, within)
-
-        made = {source: by_seed for source, by_seed in self.scored.items() if source not in REAL}
-        photographs = self.scored[PHOTOGRAPHS][0][own & tested]  # which need not pass for round trips
-        return {
-            "thresholds": [float(t) if np.isfinite(t) else None for t in limits],
-            "negatives": len(negatives),
-            PHOTOGRAPHS: count(is_hit(photographs.judges[:, :, label], photographs.distance, limits, np.inf)),
-            **{kind: hits(self.scored[kind][0][own & tested]) for kind in (ROUND_TRIPS, CUT)},
-            "false_positives": {
-                kind: hits(self.scored[kind][0][other & tested]) for kind in (ROUND_TRIPS, CUT)
-            },
-            PERMUTED: {
-                source: count(np.concatenate([permuted_hits(scored) for scored in by_seed.values()]))
-                for source, by_seed in made.items()
-            },
-            "samples": {
-                source: [hits(scored) for scored in by_seed.values()] for source, by_seed in made.items()
-            },
-            "searches": {
-                source: {
-                    kind: [hits(run.scored[run.chosen(label, scrambled)]) for run in runs]
-                    for kind, scrambled in TARGETS.items()
-                }
-                for source, runs in self.searched.items()
-            },
-        }
-
-    @property
-    def within(self) -> float:
-        """The gate's distance, set on calibration images."""
-        rows = np.flatnonzero(self.parts != LEARN)
-        return gate(self.scored[ROUND_TRIPS][0].distance[self.parts[rows] == CALIBRATION])
-
-    def distance(self, runs: list[Searched], label: int, kind: str) -> float:
-        """Median relative distance of what was found to the targets of a class and kind."""
-        found = [run.relative[run.chosen(label, TARGETS[kind])] for run in runs]
-        return float(np.median(np.concatenate(found)))
-
     def report(self) -> dict[str, Any]:
         """Count everything; returns what reachability.json holds."""
-        o, classes = self.options, self.dataset.classes
-        rows = np.flatnonzero(self.parts != LEARN)
-        labels, parts = self.labels[rows], self.parts[rows]
-        held_out = [classes.index(name) for name in self.dataset.held_out]
-        within = self.within
+        o, classes, judged = self.options, self.dataset.classes, self.judged
         found: dict[str, Any] = {}
         for label, name in enumerate(classes):
             found[name] = {
-                "held_out": label in held_out,
-                "levels": {f"{alpha:g}": self.level(label, alpha, within) for alpha in o.alphas},
-                "distances": {
-                    source: {kind: self.distance(runs, label, kind) for kind in TARGETS}
-                    for source, runs in self.searched.items()
-                },
+                "held_out": label in judged.held_out,
+                "levels": {f"{alpha:g}": judged.level(label, alpha) for alpha in o.alphas},
+                "distances": judged.distances(label),
             }
-            if label in held_out:
-                found[name]["examples"] = self.examples(label, within)
+            if label in judged.held_out:
+                found[name]["examples"] = self.examples(label)
         return {
             "format": 1,
             "command": command_line(),
@@ -589,6 +537,7 @@ class Reachability:
             "versions": package_versions(),
             "device": device_name(self.device),
             "codec": "blind",
+            "detail": self.detail,
             "features": self.features_name,
             "split": {
                 "seed": o.split_seed,
@@ -601,44 +550,34 @@ class Reachability:
                     for i, name in enumerate(classes)
                 },
             },
-            "gate": {
-                "share": PASSING,
-                "distance": within,
-                "passed": {
-                    name: [count(scored.distance <= within) for scored in by_seed.values()]
-                    for name, by_seed in self.scored.items()
-                },
-            },
-            "judges": {
-                judge: {
-                    kind: count(
-                        self.scored[kind][0].judges[parts == TEST][:, i].argmax(1) == labels[parts == TEST]
-                    )
-                    for kind in REAL
-                }
-                for i, judge in enumerate(("head", "network"))
-            },
+            "gate": {"share": PASSING, "distance": judged.within, "passed": judged.passed()},
+            "judges": judged.right(),
             "alphas": list(o.alphas),
-            "seeds": {name: list(by_seed) for name, by_seed in self.scored.items() if name not in REAL},
+            "seeds": {name: list(by_seed) for name, by_seed in judged.made.items()},
             "samples": o.samples,
             "new_class": self.new
             and {"name": self.new.name, "photographs": len(self.new.names), "sha256": self.new.digest},
             "classes": found,
         }
 
-    def examples(self, label: int, within: float) -> dict[str, Any]:
+    @property
+    def detail(self) -> str | None:
+        """Whose second stage the latent GANs of every seed have: their own, or one that all share."""
+        if isinstance(self.gan_config, GanConfig):
+            return None
+        return SHARED if self.options.share_detail else "own"
+
+    def examples(self, label: int) -> dict[str, Any]:
         """Pictures behind the numbers of a class: best round trips, best finds, highest-scoring samples.
 
         Round trips are positions of images; the others a picture of ``SHOWN`` side by side.
         """
-        rows = np.flatnonzero(self.parts != LEARN)
-        trips = self.scored[ROUND_TRIPS][0]
-        own = np.flatnonzero((self.labels[rows] == label) & (self.parts[rows] == TEST))
+        judged, rows = self.judged, self.judged_rows
+        trips, within = judged.real[ROUND_TRIPS], judged.within
+        own = np.flatnonzero((judged.labels == label) & (judged.parts == TEST))
         best = own[np.argsort(-trips.judges[own][:, :, label].min(1))[:SHOWN]]
         shown: dict[str, Any] = {ROUND_TRIPS: rows[best].tolist(), "samples": {}, "searches": {}}
-        for name, by_seed in self.scored.items():
-            if name in REAL or name not in self.sources:
-                continue
+        for name, by_seed in judged.made.items():
             seed, scored = next(iter(by_seed.items()))
             score = np.where(scored.distance <= within, scored.judges[:, :, label].min(1), -np.inf)
             top = np.argsort(-score)[:SHOWN]
@@ -651,12 +590,12 @@ class Reachability:
                 "nearest": np.flatnonzero(self.labels == label)[near].tolist(),
                 "probability": [round(float(np.exp(p)), 4) for p in score[top]],
             }
-        for name, runs in self.searched.items():
-            found = runs[0]
+        for name, runs in judged.searched.items():
+            found, source = runs[0], self.sources[name][runs[0].seed]
             mine = np.flatnonzero(found.chosen(label, scrambled=False))
             top = mine[np.argsort(found.relative[mine])[:SHOWN]]
             shown["searches"][name] = {
-                "sheet": data_uri(grid(found.source.draw(found.z[top]), SHOWN), quality=80),
+                "sheet": data_uri(grid(source.draw(found.z[top]), SHOWN), quality=80),
                 "targets": found.rows[top].tolist(),
                 "relative": [round(float(d), 3) for d in found.relative[top]],
             }
@@ -674,11 +613,6 @@ def oracle_name(dose: float) -> str:
     return ORACLE if dose == 1 else f"{ORACLE}, {dose:.0%} of the images"
 
 
-def count(hits: np.ndarray) -> dict[str, int]:
-    """Successes and n of bool (n,)."""
-    return {"hits": int(hits.sum()), "n": len(hits)}
-
-
 def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     """Run the protocol, or what is left of it; returns the report."""
     unknown = sorted(set(options.generators) - {LATENT, PIXEL})
@@ -688,6 +622,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         raise UserError("--doses are shares above 0, up to 1")
     if options.cheap and options.generators != (LATENT,):
         raise UserError("--cheap asks the bundle's own generator alone; leave out --generators")
+    if options.cheap and options.share_detail:
+        raise UserError("--cheap trains no GAN; leave out --share-detail")
     if options.cheap and options.train_only:
         raise UserError("--cheap trains no GAN; leave out --train-only")
     if options.new_class is not None and not options.cheap:

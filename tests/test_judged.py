@@ -1,0 +1,85 @@
+"""What is counted of judged pictures, against counts made by hand."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from explorer.reachability import CLASS, CUT, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
+from explorer.verdict import SCRAMBLED
+from training.hits import Scored
+from training.judged import REAL, Judged, Searched
+from training.splits import CALIBRATION, TEST
+
+CLASSES, HELD_OUT = 3, 2
+
+
+def scored(probability: np.ndarray, distance: float | np.ndarray = 0.0) -> Scored:
+    """Pictures of which both judges give this share to the held-out class, and the rest to the others."""
+    p = np.asarray(probability, np.float32)
+    every = np.stack([(1 - p) / 2, (1 - p) / 2, p], 1)
+    judges = np.log(np.repeat(every[:, None], 2, 1))
+    return Scored(judges, judges, np.broadcast_to(np.float32(distance), p.shape))
+
+
+@pytest.fixture
+def judged() -> Judged:
+    """Of each part 40 images of either seen class, and 10 of the held-out one."""
+    labels = np.tile(np.repeat([0, 1, HELD_OUT], [40, 40, 10]), 2)
+    parts = np.repeat([CALIBRATION, TEST], 90)
+    # Seen images get 0.01 to 0.4 of the held-out class, its own 0.9; three of those are far from real ones.
+    p = np.tile(np.concatenate([np.arange(1, 41) / 100, np.arange(1, 41) / 100, np.full(10, 0.9)]), 2)
+    far = np.zeros(180)
+    far[-3:] = 9
+    real = {PHOTOGRAPHS: scored(p, far), ROUND_TRIPS: scored(p, far), CUT: scored(np.where(p == 0.9, 0.1, p))}
+    made = {"latent": {0: scored([0.9, 0.1, 0.9, 0.9], [0, 0, 0, 9]), 3: scored([0.1, 0.1, 0.1, 0.9])}}
+    return Judged(labels, parts, [HELD_OUT], real, made)
+
+
+def test_what_passes_thresholds_and_gate_is_a_hit(judged):
+    level = judged.level(HELD_OUT, 0.05)
+    assert level["negatives"] == 80  # calibration images of seen classes
+    # Rank ceil(0.95 x 81) = 77 of 80: the two above it, the pair of 0.4, are false alarms of the test part.
+    np.testing.assert_allclose(np.exp(level["thresholds"]), 0.39, rtol=1e-5)
+    assert level["false_positives"][ROUND_TRIPS] == {"hits": 2, "n": 80}
+    assert level[PHOTOGRAPHS] == {"hits": 10, "n": 10}  # which the gate does not ask
+    assert level[ROUND_TRIPS] == {"hits": 7, "n": 10}
+    assert level[CUT] == {"hits": 0, "n": 10}
+    assert level["samples"] == {"latent": [{"hits": 2, "n": 4}, {"hits": 1, "n": 4}]}
+    assert level[PERMUTED] == {"latent": {"hits": 3, "n": 8}}
+
+
+def test_a_rate_that_too_few_images_can_promise_makes_nothing_a_hit(judged):
+    level = judged.level(HELD_OUT, 0.01)
+    assert level["thresholds"] == [None, None]
+    assert level[PHOTOGRAPHS]["hits"] == level["samples"]["latent"][0]["hits"] == 0
+
+
+def test_gate_and_judges_are_counted(judged):
+    assert judged.within == 0
+    assert judged.passed()["latent"] == [{"hits": 3, "n": 4}, {"hits": 4, "n": 4}]
+    assert judged.passed()[ROUND_TRIPS] == [{"hits": 177, "n": 180}]
+    right = judged.right()
+    assert set(right) == {"head", "network"}
+    assert right["head"][PHOTOGRAPHS] == {
+        "hits": 33 + 10,
+        "n": 90,
+    }  # ties go to class 0, and above 1/3 to the held-out one
+    assert right["network"][CUT] == {"hits": 33, "n": 90}
+
+
+def test_what_searches_found_is_counted_by_class_and_kind(judged):
+    rows, z = np.array([0, 1, 2]), torch.zeros(6, 2)
+    labels, scrambled = np.array([0, HELD_OUT, HELD_OUT] * 2), np.repeat([False, True], 3)
+    relative = np.array([1, 2, 4, 7, 8, 9.0])
+    found = [
+        Searched(seed, rows, labels, scrambled, scored([0.9] * 3 + [0.1] * 3), relative, z) for seed in (0, 1)
+    ]
+    judged = replace(judged, searched={"latent": found})
+    assert judged.level(HELD_OUT, 0.05)["searches"]["latent"] == {
+        CLASS: [{"hits": 2, "n": 2}] * 2, SCRAMBLED: [{"hits": 0, "n": 2}] * 2,
+    }  # fmt: skip
+    assert judged.distances(HELD_OUT) == {"latent": {CLASS: 3.0, SCRAMBLED: 8.5}}
+    assert judged.distances(0) == {"latent": {CLASS: 1.0, SCRAMBLED: 7.0}}
+    assert set(REAL) <= set(judged.passed())

@@ -1,0 +1,128 @@
+"""Everything that was judged, and how much of it counts as hits: the numbers of a reachability report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from explorer.reachability import CLASS, CUT, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
+from explorer.verdict import SCRAMBLED
+from training.hits import Scored, gate, is_hit, thresholds
+from training.splits import CALIBRATION, TEST
+
+REAL = (PHOTOGRAPHS, ROUND_TRIPS, CUT)
+TARGETS = {CLASS: False, SCRAMBLED: True}  # kinds of targets, and whether their phases are scrambled
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search of the range of one seed found, for k targets and the same k scrambled.
+
+    rows: int64 (k,), positions of the target images. labels: int (2k,) and scrambled: bool (2k,), of targets.
+    scored, relative (2k,), z (2k, z_dim): of what was found; relative to the nearest training image.
+    """
+
+    seed: int
+    rows: np.ndarray
+    labels: np.ndarray
+    scrambled: np.ndarray
+    scored: Scored
+    relative: np.ndarray
+    z: Tensor
+
+    def chosen(self, label: int, scrambled: bool) -> np.ndarray:
+        """Which of them, bool (2k,), are of one class and kind."""
+        return (self.labels == label) & (self.scrambled == scrambled)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What judges and gate make of real images, of samples and of what searches found.
+
+    labels: int (m,) and parts: str (m,), of the calibration and test images. held_out: the classes that no
+    network was trained on. real: these images, by the ``REAL`` kind that was judged. made: samples, by source
+    and seed. searched: by source.
+    """
+
+    labels: np.ndarray
+    parts: np.ndarray
+    held_out: Sequence[int]
+    real: dict[str, Scored] = field(default_factory=dict)
+    made: dict[str, dict[int, Scored]] = field(default_factory=dict)
+    searched: dict[str, list[Searched]] = field(default_factory=dict)
+
+    @property
+    def within(self) -> float:
+        """The gate's distance, set on calibration images."""
+        return gate(self.real[ROUND_TRIPS].distance[self.parts == CALIBRATION])
+
+    def level(self, label: int, alpha: float) -> dict[str, Any]:
+        """Count what is hit for a class at one false-alarm rate."""
+        tested, within = self.parts == TEST, self.within
+        own, other = self.labels == label, (self.labels != label) & ~np.isin(self.labels, self.held_out)
+        negatives = self.real[ROUND_TRIPS][other & (self.parts == CALIBRATION)]
+        limits = thresholds(negatives.judges[:, :, label], alpha)
+        permuted_limits = thresholds(negatives.permuted[:, :, label], alpha)
+
+        def hits(scored: Scored) -> dict[str, int]:
+            return count(is_hit(scored.judges[:, :, label], scored.distance, limits, within))
+
+        def permuted_hits(scored: Scored) -> np.ndarray:
+            return is_hit(scored.permuted[:, :, label], scored.distance, permuted_limits, within)
+
+        photographs = self.real[PHOTOGRAPHS][own & tested]  # which need not pass for round trips
+        return {
+            "thresholds": [float(t) if np.isfinite(t) else None for t in limits],
+            "negatives": len(negatives),
+            PHOTOGRAPHS: count(is_hit(photographs.judges[:, :, label], photographs.distance, limits, np.inf)),
+            **{kind: hits(self.real[kind][own & tested]) for kind in (ROUND_TRIPS, CUT)},
+            "false_positives": {kind: hits(self.real[kind][other & tested]) for kind in (ROUND_TRIPS, CUT)},
+            PERMUTED: {
+                source: count(np.concatenate([permuted_hits(scored) for scored in by_seed.values()]))
+                for source, by_seed in self.made.items()
+            },
+            "samples": {
+                source: [hits(scored) for scored in by_seed.values()] for source, by_seed in self.made.items()
+            },
+            "searches": {
+                source: {
+                    kind: [hits(run.scored[run.chosen(label, scrambled)]) for run in runs]
+                    for kind, scrambled in TARGETS.items()
+                }
+                for source, runs in self.searched.items()
+            },
+        }
+
+    def distances(self, label: int) -> dict[str, dict[str, float]]:
+        """Median relative distance of what was found to the targets of a class, by source and kind."""
+        return {
+            source: {
+                kind: float(np.median(np.concatenate([r.relative[r.chosen(label, scrambled)] for r in runs])))
+                for kind, scrambled in TARGETS.items()
+            }
+            for source, runs in self.searched.items()
+        }
+
+    def passed(self) -> dict[str, list[dict[str, int]]]:
+        """How many pictures of each source and seed, and of each kind of real ones, pass the gate."""
+        every = {kind: [scored] for kind, scored in self.real.items()}
+        every |= {source: list(by_seed.values()) for source, by_seed in self.made.items()}
+        return {name: [count(s.distance <= self.within) for s in seeds] for name, seeds in every.items()}
+
+    def right(self) -> dict[str, dict[str, dict[str, int]]]:
+        """How often each judge names the right class of test images, by their kind."""
+        tested = self.parts == TEST
+        return {
+            judge: {
+                kind: count(scored.judges[tested][:, i].argmax(1) == self.labels[tested])
+                for kind, scored in self.real.items()
+            }
+            for i, judge in enumerate(("head", "network"))
+        }
+
+
+def count(hits: np.ndarray) -> dict[str, int]:
+    """Successes and n of bool (n,)."""
+    return {"hits": int(hits.sum()), "n": len(hits)}
