@@ -1,8 +1,8 @@
 """The three rungs of a class as rates to compare: its own, its controls', and those of the seen classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from explorer.rates import Count, clopper_pearson, pooled
 from explorer.reachability import (
@@ -15,11 +15,12 @@ from explorer.reachability import (
     PHOTOGRAPHS,
     ROUND_TRIPS,
     SCRAMBLED,
-    UNTRAINED,
     Report,
     at_level,
     counts,
     evidence,
+    found_of,
+    untrained,
 )
 from explorer.replication import effective_count
 from explorer.verdict import percent, worst_control
@@ -77,17 +78,13 @@ def mark(label: str, role: Role, seeds: Sequence[Count], level: float = LEVEL) -
 
 
 def _seeds(report: Report, name: str, rung: int, generator: str, alpha: float) -> list[Count]:
-    """The counts of a rung that are the class's own. Searches are pooled, as a verdict pools them."""
+    """The counts of a rung that are the class's own."""
     level = at_level(report, name, alpha)
     if rung == 0:
         return counts([level[ROUND_TRIPS if generator == LATENT else PHOTOGRAPHS]])
     if rung == 1:
-        return _searched(level, generator, CLASS)
+        return [found_of(level, generator, CLASS)]
     return counts(level["samples"].get(generator, []))
-
-
-def _searched(level: Mapping[str, Any], source: str, kind: str) -> list[Count]:
-    return [pooled(counts(level["searches"].get(source, {}).get(kind, [])))]
 
 
 def ladder(report: Report, name: str, generator: str, alpha: float, level: float = LEVEL) -> list[Rung]:
@@ -109,15 +106,15 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
         else [("photographs", "class", [found.originals]), *false],
         [
             ("search for its images", "class", _seeds(report, name, 1, generator, alpha)),
-            ("in the oracle", "oracle", _searched(at, ORACLE, CLASS)),
-            ("scrambled images", "control", _searched(at, generator, SCRAMBLED)),
-            ("in an untrained generator", "control", _searched(at, UNTRAINED, CLASS)),
+            ("in the oracle", "oracle", [found_of(at, ORACLE, CLASS)]),
+            ("scrambled images", "control", [found_of(at, generator, SCRAMBLED)]),
+            ("in an untrained generator", "control", [found_of(at, untrained(generator), CLASS)]),
         ],
         [
             ("samples", "class", _seeds(report, name, 2, generator, alpha)),
             *((source, "oracle", counts(samples[source])) for source in samples if source.startswith(ORACLE)),
             *((source, "control", counts(samples.get(source, []))) for source in ATTRIBUTION),
-            ("untrained generator", "control", counts(samples.get(UNTRAINED, []))),
+            ("untrained generator", "control", counts(samples.get(untrained(generator), []))),
             *false,
         ],
     ]

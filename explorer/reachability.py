@@ -14,7 +14,9 @@ from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Evidence, Kind, Sea
 ORACLE = "oracle"
 ATTRIBUTION = ("interpolations", "Gaussian", "Gaussian mixture")
 PHOTOGRAPHS, ROUND_TRIPS, CUT = "photographs", "round trips", "cut round trips"
+GATED = "photographs through the gate"
 PERMUTED = "permuted labels"
+UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
 CLASS = "class"
 SHARED = "shared"  # the second stage of a latent GAN, by all seeds
 ALPHA, LEVEL = 0.01, 0.95  # where nobody chose
@@ -51,36 +53,50 @@ def at_level(report: Report, name: str, alpha: float) -> Mapping[str, Any]:
     return report["classes"][name]["levels"][f"{alpha:g}"]
 
 
+def untrained(generator: str) -> str:
+    """What the untrained generator of a kind of GAN is called."""
+    return UNTRAINED_PIXEL if generator == PIXEL else UNTRAINED
+
+
+def found_of(level: Mapping[str, Any], source: str, kind: str) -> Count:
+    """How many targets of a kind were found, in the mean over seeds, of as many as there are.
+
+    Every seed searches for the same images, so more seeds are not more images.
+    """
+    runs = counts(level["searches"].get(source, {}).get(kind, []))
+    whole = pooled(runs)
+    return Count(round(whole.hits / max(1, len(runs))), round(whole.n / max(1, len(runs))))
+
+
 def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidence:
     """The counts of one class and one kind of GAN.
 
     A true positive is a test image of the class as this GAN could at best show it: from a pixel GAN as a
-    photograph; from a latent GAN through the codec, whole or cut to the components of its (first) stage,
-    whichever is recognised less. A seen class needs no oracle: the GAN itself was trained with it.
+    photograph, which must pass the gate as its samples must; from a latent GAN through the codec, whole or
+    cut to the components of its (first) stage, whichever is recognised less. A seen class needs no oracle:
+    the GAN itself was trained with it.
     """
     level = at_level(report, name, alpha)
     photographs, trips, cut = counts(level[k] for k in (PHOTOGRAPHS, ROUND_TRIPS, CUT))
     through = generator != PIXEL
-    alarms = {k: level["false_positives"][k] for k in (ROUND_TRIPS, CUT)} | {
-        PERMUTED: level[PERMUTED][generator]
-    }
+    shown = (ROUND_TRIPS, CUT) if through else (PHOTOGRAPHS,)
+    alarms = {k: level["false_positives"][k] for k in shown} | {PERMUTED: level[PERMUTED][generator]}
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
     searches: dict[str, Search] = {}
-    if generator in level["searches"] and UNTRAINED in level["searches"]:
-        distances = report["classes"][name]["distances"]
-        for key, source, kind in (
-            (HELD_OUT, generator, CLASS),
-            (SCRAMBLED, generator, SCRAMBLED),
-            (UNTRAINED, UNTRAINED, CLASS),
-        ):
-            reached = pooled(counts(level["searches"][source][kind]))
-            searches[key] = Search(reached, distances[source][kind])
+    distances = report["classes"][name]["distances"]
+    for key, source, kind in (
+        (HELD_OUT, generator, CLASS),
+        (SCRAMBLED, generator, SCRAMBLED),
+        (UNTRAINED, untrained(generator), CLASS),
+    ):
+        if source in level["searches"]:
+            searches[key] = Search(found_of(level, source, kind), distances[source][kind])
     kept_out = report["classes"][name]["held_out"]
     return Evidence(
         name=name,
         originals=photographs,
         round_trips=trips if through else photographs,
-        tpr=min(trips, cut, key=lambda c: c.rate) if through else photographs,
+        tpr=min(trips, cut, key=lambda c: c.rate) if through else counts([level[GATED]])[0],
         fpr=false,
         produced=counts(level["samples"][generator]),
         attribution={k: counts(level["samples"][k]) for k in ATTRIBUTION if k in level["samples"]},

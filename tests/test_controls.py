@@ -30,6 +30,15 @@ def test_the_gaussian_has_mean_and_covariance_of_the_latents(latents):
     np.testing.assert_allclose(np.cov(drawn.T), np.cov(latents.T), rtol=0.1, atol=0.2)
 
 
+@pytest.mark.parametrize("n", [4, 40, 100])
+def test_fewer_images_than_components_can_be_drawn_from_too(n):
+    """Someone's own photographs may be few; their covariance is then singular."""
+    few = np.random.default_rng(n).normal(size=(n, 60)).astype(np.float32)
+    drawn = gaussian(few, 20_000, 0)
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(few.T), atol=0.1 * np.cov(few.T).max())
+    assert np.isfinite(mixture(few, 50, 0)).all()
+
+
 def test_the_mixture_keeps_the_groups_apart_where_the_gaussian_does_not(latents):
     def between(drawn: np.ndarray) -> float:
         return ((drawn[:, 2] > 4) & (drawn[:, 2] < 16)).mean()

@@ -24,7 +24,7 @@ def test_each_rung_holds_the_class_what_it_is_compared_with_and_the_seen_classes
     ]  # fmt: skip
     assert (representable.marks[0].rate, representable.band) == (228 / 300, (228 / 300, 228 / 300))
     assert [m.role for m in reachable.marks] == ["class", "oracle", "control", "control"]
-    assert reachable.marks[0].size == "n = 160"
+    assert reachable.marks[0].size == "n = 32"
     assert produced.marks[0].size == "n = 5 x 10,000"
     assert produced.marks[0].rate == pytest.approx(47 / 50_000)
     assert [m.rate for m in produced.marks if m.role == "oracle"] == [pytest.approx(2030 / 50_000)]

@@ -1,34 +1,47 @@
 """The instrument on digits: cases whose answer is known get it, and it is resumed where it was."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.numpy import load_file, save_file
 
 from explorer.bundle import REACHABILITY, BundleError, open_bundle
 from explorer.rates import Count
 from explorer.reachability import (
     CUT,
+    GATED,
     LATENT,
     ORACLE,
     PERMUTED,
+    PHOTOGRAPHS,
+    PIXEL,
     ROUND_TRIPS,
     UNTRAINED,
+    UNTRAINED_PIXEL,
     alphas,
     evidence,
     judged,
 )
 from explorer.replication import seed_interval
-from explorer.verdict import Kind
+from explorer.verdict import HELD_OUT, SCRAMBLED, Kind
 from tests.support import copy_unmeasured, one_sentence
 from training import reachability
-from training.cli import UserError
+from training.cli import UserError, check_options
 from training.hits import Scored
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
 from training.presets import PRESETS
-from training.reachability import ReachabilityOptions, parse_seeds, run_reachability
+from training.reachability import (
+    ReachabilityOptions,
+    check_unchanged,
+    oracle_name,
+    parse_seeds,
+    run_reachability,
+)
 from training.splits import CALIBRATION
 
 ALPHA = 0.02
@@ -200,6 +213,101 @@ def test_a_pixel_gan_is_that_of_the_bundles_preset(tmp_path, monkeypatch):
         assert (asked[-1].widths, asked[-1].images, asked[-1].seed) == (usual["widths"], wanted, 3)
 
 
+def test_an_untrained_pixel_gan_is_what_a_pixel_gan_is_compared_with(tmp_path):
+    run = reachability.Reachability(options(tmp_path, pixel_images=64))
+    run.train_pixel(0)
+    made, untrained = (run.sources[name][0] for name in (PIXEL, UNTRAINED_PIXEL))
+    z = torch.randn(3, made.z_dim)
+    assert made.draw(z).shape == untrained.draw(z).shape == (3, 16, 16, 3)
+    assert made.key != untrained.key
+
+
+def test_a_pixel_gan_is_judged_by_photographs_and_its_own_untrained_kind(toy):
+    """Its samples must pass the gate, so what it could at best show must, too."""
+    report = json.loads(json.dumps(toy[1]))
+    report["seeds"][PIXEL] = [0]
+    level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
+    level["samples"][PIXEL], level[PERMUTED][PIXEL] = [{"hits": 1, "n": 9}], {"hits": 0, "n": 9}
+    level["searches"][PIXEL] = level["searches"][LATENT]
+    report["classes"]["7"]["distances"][PIXEL] = report["classes"]["7"]["distances"][LATENT]
+    found = evidence(report, "7", PIXEL, ALPHA)
+    assert found.tpr == Count(**level[GATED])
+    assert set(found.fpr) == {PHOTOGRAPHS, PERMUTED}
+    assert set(found.searches) == {HELD_OUT, SCRAMBLED}  # no untrained pixel GAN was searched
+    assert set(evidence(report, "7", LATENT, ALPHA).searches) == {HELD_OUT, SCRAMBLED, UNTRAINED}
+
+
+def test_searching_the_same_images_from_more_seeds_adds_no_images(toy):
+    report = json.loads(json.dumps(toy[1]))
+    level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
+    level["searches"][LATENT]["class"] = [{"hits": hits, "n": 32} for hits in (10, 11, 12, 11, 11)]
+    assert evidence(report, "7", LATENT, ALPHA).searches[HELD_OUT].reached == Count(11, 32)
+
+
+# What does not belong together
+
+
+def test_a_folder_of_another_hold_out_is_refused(tmp_path):
+    given = options(tmp_path)
+    reachability.Reachability(given)
+    path = given.folder / "made_of.json"
+    of = json.loads(path.read_text())
+    path.write_text(json.dumps({**of, "held_out": ["3"]}))
+    with pytest.raises(UserError, match="another --out") as caught:
+        reachability.Reachability(given)
+    assert one_sentence(caught.value)
+    path.write_text(json.dumps(of))
+    reachability.Reachability(given)
+
+
+def test_an_autoencoder_that_is_not_the_bundles_is_refused(tmp_path):
+    own = reachability.Reachability(options(tmp_path)).autoencoder_run
+    assert reachability.Reachability(options(tmp_path, autoencoder=own)).autoencoder_run == own
+    saved = json.loads((own / "options.json").read_text())
+    for name, value in (("hold_out", ["3"]), ("seed", saved["options"]["seed"])):
+        other = tmp_path / name
+        shutil.copytree(own, other)
+        if name == "seed":  # the same data, other weights
+            weights = load_file(other / "autoencoder.safetensors")
+            first = next(k for k in weights if k.startswith("encoder"))
+            save_file({**weights, first: weights[first] + 0.1}, other / "autoencoder.safetensors")
+        changed = {**saved["options"], name: value}
+        (other / "options.json").write_text(json.dumps({**saved, "options": changed}))
+        with pytest.raises(UserError, match="not the codec of") as caught:
+            _ = reachability.Reachability(options(tmp_path, autoencoder=other)).autoencoder_run
+        assert one_sentence(caught.value)
+
+
+def test_a_report_is_not_put_into_another_bundle_that_has_come_to_stand_there(tmp_path):
+    bundle = open_bundle(copy_unmeasured(tmp_path / "digits"))
+    check_unchanged(bundle.path, bundle, "")
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    manifest["files"]["generator.safetensors"]["sha256"] = "0" * 64
+    (bundle.path / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"replaced meanwhile.*runs/here") as caught:
+        check_unchanged(bundle.path, bundle, "the report is in runs/here")
+    assert one_sentence(caught.value)
+
+
+def test_doses_have_names_of_their_own():
+    assert [oracle_name(dose) for dose in (1.0, 0.2, 0.05, 0.01)] == [
+        "oracle", "oracle, 20% of the images", "oracle, 5% of the images", "oracle, 1% of the images",
+    ]  # fmt: skip
+    assert len({oracle_name(dose) for dose in (0.001, 0.005, 0.01, 0.012, 0.999, 1.0)}) == 6
+
+
+def test_a_dose_is_trained_by_one_of_several_processes(tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(reachability.Reachability, "train_latent", lambda run, seed: None)
+    monkeypatch.setattr(
+        reachability.Reachability, "train_oracle", lambda run, dose, seed: trained.append((dose, seed))
+    )
+    given = options(tmp_path, doses=(0.2, 1.0), train_only=True)
+    for seeds in ("0-1", "2"):
+        run_reachability(replace(given, seeds=seeds))
+    assert sorted(trained) == [(0.2, 0), (1.0, 0), (1.0, 1), (1.0, 2)]
+
+
 # Cases whose answer is known
 
 
@@ -335,11 +443,17 @@ def test_seeds_that_are_neither_are_refused(text):
         ({"doses": (0.0,)}, "--doses are shares"),
         ({"alphas": (1.0,)}, "--alphas are rates"),
         ({"bundle": Path("nowhere")}, "is missing"),
+        ({"targets": 0}, "--targets must be at least 1"),
+        ({"restarts": 0}, "--restarts must be at least 1"),
     ],
 )
 def test_wrong_options_are_one_sentence_and_leave_nothing_behind(tmp_path, change, says):
+    def run(given):
+        check_options(given)  # as every script does
+        run_reachability(given)
+
     with pytest.raises(UserError, match=says) as caught:
-        run_reachability(replace(options(tmp_path), **change))
+        run(replace(options(tmp_path), **change))
     assert one_sentence(caught.value)
     assert not (tmp_path / "run").exists()
 

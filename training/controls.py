@@ -3,6 +3,8 @@
 A GAN that produces a class no more often than these adds nothing beyond the autoencoder.
 """
 
+from typing import Literal
+
 import numpy as np
 from sklearn.mixture import GaussianMixture
 
@@ -23,7 +25,9 @@ def gaussian(latents: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Draws float32 (count, d) of the Gaussian with mean and covariance of seen latents (n, d)."""
     rng = np.random.default_rng(seed)
     covariance = np.cov(latents, rowvar=False)
-    drawn = rng.multivariate_normal(latents.mean(0), covariance, count, method="cholesky")
+    # Of fewer images than components it is singular, and has no Cholesky factor, which is quicker.
+    method: Literal["cholesky", "eigh"] = "cholesky" if len(latents) > 2 * latents.shape[1] else "eigh"
+    drawn = rng.multivariate_normal(latents.mean(0), covariance, count, method=method)
     return drawn.astype(np.float32)
 
 
@@ -34,7 +38,7 @@ def mixture(latents: np.ndarray, count: int, seed: int) -> np.ndarray:
     numbers than there are images.
     """
     model = GaussianMixture(
-        min(COMPONENTS, len(latents) // 10), covariance_type="diag", reg_covar=1e-4, random_state=seed
+        max(1, min(COMPONENTS, len(latents) // 10)), covariance_type="diag", reg_covar=1e-4, random_state=seed
     )
     drawn = model.fit(latents).sample(count)[0]
     return np.random.default_rng(seed).permutation(drawn).astype(np.float32)

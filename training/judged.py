@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from explorer.reachability import CLASS, CUT, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
+from explorer.reachability import CLASS, CUT, GATED, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
 from explorer.verdict import SCRAMBLED
 from training.hits import Scored, gate, is_hit, thresholds
 from training.splits import CALIBRATION, TEST
@@ -72,13 +72,15 @@ class Judged:
         def permuted_hits(scored: Scored) -> np.ndarray:
             return is_hit(scored.permuted[:, :, label], scored.distance, permuted_limits, within)
 
-        photographs = self.real[PHOTOGRAPHS][own & tested]  # which need not pass for round trips
+        photographs = self.real[PHOTOGRAPHS][own & tested]
         return {
             "thresholds": [float(t) if np.isfinite(t) else None for t in limits],
             "negatives": len(negatives),
+            # Photographs show what judges know, and need no gate; as true samples of a pixel GAN they do.
             PHOTOGRAPHS: count(is_hit(photographs.judges[:, :, label], photographs.distance, limits, np.inf)),
+            GATED: hits(photographs),
             **{kind: hits(self.real[kind][own & tested]) for kind in (ROUND_TRIPS, CUT)},
-            "false_positives": {kind: hits(self.real[kind][other & tested]) for kind in (ROUND_TRIPS, CUT)},
+            "false_positives": {kind: hits(scored[other & tested]) for kind, scored in self.real.items()},
             PERMUTED: {
                 source: count(np.concatenate([permuted_hits(scored) for scored in by_seed.values()]))
                 for source, by_seed in self.made.items()

@@ -13,6 +13,7 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,12 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from explorer.bundle import REACHABILITY, Bundle, BundleError, update_bundle
+from explorer.bundle import REACHABILITY, Bundle, BundleError, read_manifest, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.latent import Standardisation, nearest
 from explorer.networks import CascadeGenerator, GanConfig, Generator, PixelGanConfig, PixelGenerator
@@ -39,6 +40,7 @@ from explorer.reachability import (
     PIXEL,
     ROUND_TRIPS,
     SHARED,
+    UNTRAINED_PIXEL,
     conclusive,
 )
 from explorer.reachability_tables import summary
@@ -47,6 +49,7 @@ from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
 from training.codes import weights_digest
 from training.controls import CONTROLS
+from training.data.dataset import open_dataset
 from training.detail_phase import DetailPhase, DetailPhaseOptions, run_detail_phase
 from training.detail_phase import load_run as load_detail_phase
 from training.device import autocast, device_name, resolve_device
@@ -61,6 +64,7 @@ from training.latent_gan import load_run as load_latent_gan
 from training.loop import (
     options_from_json,
     package_versions,
+    read_json,
     save_weights,
     write_atomically,
     write_json,
@@ -73,6 +77,7 @@ from training.splits import CALIBRATION, LEARN, TEST, judging_parts
 
 log = logging.getLogger(__name__)
 SHOWN = 8  # pictures of a kind in the report
+WEIGHTS = ("autoencoder.safetensors", "generator.safetensors")
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,7 @@ class Reachability:
         self.folder = o.folder
         self.bundle, self.dataset = open_evaluated(EvaluateOptions(o.bundle, o.source, o.cache, o.device))
         self.new: NewClass | None = None
+        given = self.bundle
         if o.new_class is not None:
             self.new, self.bundle, self.dataset = add_new_class(
                 self.bundle, self.dataset, o.new_class, self.device
@@ -201,6 +207,7 @@ class Reachability:
             raise UserError(
                 f"the GAN of {o.bundle} has one stage, so no second to share; leave out --share-detail"
             )
+        self._check_folder(given)
         if not any(self.bundle.judge["photo_top1"] != -1):
             self.features: Callable[[np.ndarray], np.ndarray] = pixels
             self.features_name = "pixels"
@@ -217,6 +224,23 @@ class Reachability:
         self.judged_rows = np.flatnonzero(self.parts != LEARN)
         held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
         self.judged = Judged(self.labels[self.judged_rows], self.parts[self.judged_rows], held_out)
+
+    def _check_folder(self, bundle: Bundle) -> None:
+        """Note what the folder is of; refuse one of another codec, other images or another hold-out."""
+        images = repr((bundle.names, bundle.splits.tolist()))
+        made_of = {
+            "codec": bundle.manifest["files"]["autoencoder.safetensors"]["sha256"],
+            "held_out": list(bundle.held_out),
+            "images": hashlib.sha256(images.encode()).hexdigest(),
+        }
+        path = self.folder / "made_of.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and read_json(path) != made_of:
+            raise UserError(
+                f"{self.folder} was begun with another codec, other images or another hold-out than "
+                f"{bundle.path} has; use another --out"
+            )
+        write_json(path, made_of)
 
     # What pictures are shown to the judges
 
@@ -260,17 +284,16 @@ class Reachability:
     ) -> dict[str, np.ndarray]:
         """Arrays from ``scores/<name>``, computed where the file is missing, damaged or of another key."""
         path = self.folder / "scores" / f"{name}.safetensors"
-        key = hashlib.sha256(key.encode()).hexdigest()[:16]
+        known = {"key": hashlib.sha256(key.encode()).hexdigest()[:16]}
         try:
-            arrays = load_file(path)
-            if (path.with_suffix(".key")).read_text() == key:
-                return arrays
+            with safe_open(path, "numpy") as file:
+                if file.metadata() == known:
+                    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
             pass
         arrays = compute()
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: save_file(arrays, temporary))
-        write_atomically(path.with_suffix(".key"), lambda temporary: temporary.write_text(key))
+        write_atomically(path, lambda temporary: save_file(arrays, temporary, known))
         return arrays
 
     def learn(self) -> None:
@@ -345,17 +368,24 @@ class Reachability:
 
     # Generators
 
+    @cached_property
     def autoencoder_run(self) -> Path:
         """The autoencoder as a finished run, to train GANs over: the one named, or the bundle's own."""
-        if self.options.autoencoder is not None:
-            load_autoencoder(self.options.autoencoder)
-            return self.options.autoencoder
+        if (given := self.options.autoencoder) is not None:
+            model, data = load_autoencoder(given)
+            same = weights_digest(model.half().encoder) == weights_digest(deepcopy(self.model).half().encoder)
+            if not same or not np.array_equal(open_dataset(data).splits, self.dataset.splits):
+                raise UserError(
+                    f"{given} is not the codec of {self.options.bundle}, or holds out other images; name the "
+                    "run that the bundle was made of, or leave out --autoencoder"
+                )
+            return given
         out = self.folder / "autoencoder"
+        saved = self.bundle.manifest["training"]["autoencoder"]
+        now = options_json(self.dataset.options)  # with where the photographs are
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "options.json", {"options": {**saved["options"], **now, "out": str(out)}})
         if not (out / "done.json").is_file():
-            saved = self.bundle.manifest["training"]["autoencoder"]
-            out.mkdir(parents=True, exist_ok=True)
-            data = options_json(self.dataset.options)
-            write_json(out / "options.json", {"options": {**saved["options"], **data, "out": str(out)}})
             save_weights(out / "autoencoder.safetensors", self.model)
             write_json(out / "done.json", saved["done"])
         return out
@@ -370,7 +400,7 @@ class Reachability:
         """Options of a GAN like the bundle's own. It is not watched while it trains: that takes long."""
         o, saved = self.options, self.bundle.manifest["training"]["latent_gan"]["options"]
         return replace(
-            options_from_json(kind, saved), seed=seed, out=out, autoencoder=self.autoencoder_run(),
+            options_from_json(kind, saved), seed=seed, out=out, autoencoder=self.autoencoder_run,
             images=o.images or saved["images"], width=o.width or saved["width"], device=o.device,
             snapshots=1, evaluations=1, **values,
         )  # fmt: skip
@@ -417,13 +447,20 @@ class Reachability:
         preset = self.bundle.manifest["training"]["autoencoder"]["options"]["preset"]
         usual = preset_options(PixelGanOptions, "pixel_gan", preset)
         options = replace(
-            usual, autoencoder=self.autoencoder_run(), images=self.options.pixel_images or usual.images,
+            usual, autoencoder=self.autoencoder_run, images=self.options.pixel_images or usual.images,
             seed=seed, device=self.options.device, out=self.folder / PIXEL / f"seed-{seed}",
         )  # fmt: skip
         generator, _ = load_pixel_gan(run_pixel_gan(options))
+        self._enter_pixel(PIXEL, seed, generator)
+        if UNTRAINED_PIXEL not in self.sources:
+            torch.manual_seed(0)
+            untrained = PixelGenerator(generator.config)
+            self._enter_pixel(UNTRAINED_PIXEL, 0, untrained.eval().requires_grad_(False))
+
+    def _enter_pixel(self, name: str, seed: int, generator: PixelGenerator) -> None:
         generator.to(self.device)
         encoder = self.bundle.load_autoencoder().encoder.to(self.device)
-        self.sources.setdefault(PIXEL, {})[seed] = Source(
+        self.sources.setdefault(name, {})[seed] = Source(
             generator.config.z_dim,
             lambda z: encoder(generator(z.to(self.device)).clamp(-1, 1)).flatten(1),
             lambda z, rows=slice(None): pictures(generator, z[rows]).numpy(),
@@ -610,7 +647,7 @@ def digest(standard: Standardisation) -> str:
 
 def oracle_name(dose: float) -> str:
     """What the oracle of a dose is called in the report."""
-    return ORACLE if dose == 1 else f"{ORACLE}, {dose:.0%} of the images"
+    return ORACLE if dose == 1 else f"{ORACLE}, {100 * dose:g}% of the images"
 
 
 def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
@@ -631,11 +668,12 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     if not options.alphas or not all(0 < alpha < 1 for alpha in options.alphas):
         raise UserError("--alphas are rates between 0 and 1")
     seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
+    if options.train_only:  # a dose is trained by the one process that has its seed
+        dose_seeds = tuple(seed for seed in dose_seeds if seed in seeds)
     if options.dry_run:
         print_dry_run(options, seeds=seeds, dose_seeds=dose_seeds)
         return {}
     run = Reachability(options)
-    run.folder.mkdir(parents=True, exist_ok=True)
     tasks: list[tuple[str, Callable[[], None]]] = []
     if not options.train_only:
         tasks.append(("judges", run.learn))
@@ -663,6 +701,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         for name in options.generators:
             train = run.train_latent if name == LATENT else run.train_pixel
             add(name, seed, lambda train=train, seed=seed: train(seed), searched=True)  # type: ignore[misc]
+            if name == PIXEL and seed == seeds[0]:
+                add(UNTRAINED_PIXEL, 0, None, searched=True)
         add(ORACLE, seed, lambda seed=seed: run.train_oracle(1.0, seed), searched=True)  # type: ignore[misc]
     for dose in sorted({*options.doses} - {1.0}):
         for seed in dose_seeds:
@@ -685,11 +725,19 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     write_html(run.folder / "reachability.html", report, run.bundle)
     if options.write and run.new is None:  # the bundle has no such class
         try:
+            check_unchanged(options.bundle, run.bundle, f"the report is in {run.folder}")
             update_bundle(options.bundle, {REACHABILITY: report})
         except BundleError as error:
             raise UserError(str(error)) from None
     write_json(run.folder / "progress.json", {"done": len(tasks), "of": len(tasks), "doing": "done"})
     return report
+
+
+def check_unchanged(path: Path, before: Bundle, kept: str) -> None:
+    """Raise UserError, saying where the report is ``kept``, if a bundle's networks are others by now."""
+    now, then = read_manifest(path)["files"], before.manifest["files"]
+    if any(now[f]["sha256"] != then[f]["sha256"] for f in WEIGHTS):
+        raise UserError(f"{path} was replaced meanwhile, so nothing was put into it; {kept}")
 
 
 def write_html(path: Path, report: dict[str, Any], bundle: Bundle) -> None:
