@@ -1,6 +1,6 @@
 """Why a verdict may be believed: what is said is what was counted."""
 
-from explorer.reachability import judged
+from explorer.reachability import SHARED, judged
 from explorer.trust import reasons
 from tests.support import tiny_reachability
 
@@ -20,6 +20,15 @@ def test_the_seeds_stand_beside_those_of_the_oracle():
 
 def test_a_seen_class_has_no_oracle_and_what_is_said_follows_alpha():
     assert why("0", 0.05)["Hits by seed"] == "latent GAN 100, 130, 90, 110, 120 of 10,000 samples each"
+
+
+def test_a_second_stage_that_all_seeds_share_is_said_to_be():
+    report = {**FOUND, "detail": SHARED}
+    verdict = judged(report, "latent", 0.01)["3"]
+    assert "over one second stage" in verdict.sentence
+    found = reasons(report, "3", "latent", 0.01, verdict)
+    assert "differ in the first stage alone" in found["Second stage"]
+    assert "Second stage" not in why("3")
 
 
 def test_every_false_positive_control_has_its_rate_and_n():
