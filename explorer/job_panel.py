@@ -22,7 +22,8 @@ RUNS_VARIABLE = "DUAL_SPACE_RUNS"  # where jobs keep what they made; runs/reacha
 def job_folder(bundle: Bundle) -> Path:
     """Where the jobs of a bundle keep what they made."""
     path = bundle.path.resolve()
-    runs = Path(os.environ.get(RUNS_VARIABLE) or ROOT / "runs" / "reachability")
+    # Absolute: a job runs in another folder than the app may.
+    runs = Path(os.environ.get(RUNS_VARIABLE) or ROOT / "runs" / "reachability").resolve()
     return runs / f"{bundle.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 

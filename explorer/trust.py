@@ -29,7 +29,10 @@ def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Ve
         "class, as the GAN could at best show them",
     }
     for control, count in found.fpr.items():
-        rows[f"False positives: {control}"] = f"{share(count.hits, count.n)} of {count.n:,}"
+        rows[f"False positives: {control}"] = (
+            f"{share(count.hits, count.n)} of {count.n:,}" if count.n else
+            "not counted: a judge that learnt these gives every picture the same answer"
+        )  # fmt: skip
     rows["Hits by seed"] = "; ".join(
         f"{who} {', '.join(f'{c.hits:,}' for c in by_seed)} of {by_seed[0].n:,} samples each"
         for who, by_seed in (

@@ -83,3 +83,17 @@ def test_what_searches_found_is_counted_by_class_and_kind(judged):
     assert judged.distances(HELD_OUT) == {"latent": {CLASS: 3.0, SCRAMBLED: 8.5}}
     assert judged.distances(0) == {"latent": {CLASS: 1.0, SCRAMBLED: 7.0}}
     assert set(REAL) <= set(judged.passed())
+
+
+def test_a_permuted_judge_that_cannot_tell_pictures_apart_counts_nothing(judged):
+    """Its share of hits would be 0 of all samples: a control that is passed without having been asked."""
+
+    def constant(scores: Scored) -> Scored:
+        same = np.broadcast_to(scores.permuted[:1, 1:], scores.permuted[:, 1:].shape)
+        return replace(scores, permuted=np.concatenate([scores.permuted[:, :1], same], 1))
+
+    dull = replace(judged, real={kind: constant(scores) for kind, scores in judged.real.items()})
+    assert dull.level(HELD_OUT, 0.05)[PERMUTED] == {"latent": {"hits": 0, "n": 0}}
+    assert dull.level(HELD_OUT, 0.05)["samples"] == judged.level(HELD_OUT, 0.05)["samples"]
+    # Where so few images allow no false alarm at all, none is missed.
+    assert dull.level(HELD_OUT, 0.01)[PERMUTED] == {"latent": {"hits": 0, "n": 8}}

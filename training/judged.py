@@ -69,8 +69,14 @@ class Judged:
         def hits(scored: Scored) -> dict[str, int]:
             return count(is_hit(scored.judges[:, :, label], scored.distance, limits, within))
 
-        def permuted_hits(scored: Scored) -> np.ndarray:
-            return is_hit(scored.permuted[:, :, label], scored.distance, permuted_limits, within)
+        # A judge that gives every picture the same answer raises not even the false alarms that it was
+        # allowed, so what it does not find says nothing: then nothing was counted.
+        allowed = len(negatives) - int(np.ceil((1 - alpha) * (len(negatives) + 1)))
+        tells = allowed < 1 or (negatives.permuted[:, :, label] > permuted_limits).all(1).any()
+
+        def permuted(scored: Scored) -> np.ndarray:
+            found = is_hit(scored.permuted[:, :, label], scored.distance, permuted_limits, within)
+            return found if tells else found[:0]
 
         photographs = self.real[PHOTOGRAPHS][own & tested]
         return {
@@ -82,7 +88,7 @@ class Judged:
             **{kind: hits(self.real[kind][own & tested]) for kind in (ROUND_TRIPS, CUT)},
             "false_positives": {kind: hits(scored[other & tested]) for kind, scored in self.real.items()},
             PERMUTED: {
-                source: count(np.concatenate([permuted_hits(scored) for scored in by_seed.values()]))
+                source: count(np.concatenate([permuted(scored) for scored in by_seed.values()]))
                 for source, by_seed in self.made.items()
             },
             "samples": {
