@@ -499,6 +499,8 @@ class Reachability:
             untrained.load_state_dict({**untrained.state_dict(), **buffers})
         self._enter_latent(UNTRAINED, 0, untrained.eval().requires_grad_(False), standard)
         standard = modelled(self.bundle)
+        # Components of whole codes are computed here, and differ in the last digit from machine to machine.
+        of = digest(standard) if isinstance(self.gan_config, GanConfig) else "whole codes"
         latents = standard.to_latents(torch.from_numpy(codes)).numpy()
         for name, control in CONTROLS.items():
 
@@ -506,7 +508,8 @@ class Reachability:
                 drawn = torch.from_numpy(control(latents, len(z), 0)[rows])
                 return self.decoded(standard.to_codes(drawn).numpy())
 
-            self.sources[name] = {0: Source(1, lambda z: z, draw, name + digest(standard))}
+            key = name + self.bundle.manifest["files"]["codes.safetensors.gz"]["sha256"] + of
+            self.sources[name] = {0: Source(1, lambda z: z, draw, key)}
 
     # The second rung
 
