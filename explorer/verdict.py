@@ -255,7 +255,7 @@ def _untested(found: _Found, tail: float) -> list[str]:
         if found.low == 0 and found.high >= made:
             limits.append(
                 f"up to {percent(found.high, 'up')} of samples may be of it, and no more ({percent(made)}) "
-                "are where a generator was trained with it; more seeds or samples would settle it"
+                "are where a generator was trained with it; more test images or seeds would settle it"
             )
     return limits
 
