@@ -14,19 +14,19 @@ from conftest import ROOT
 from explorer import jobs
 
 WORK = """
-import json, sys, time
-for done, doing in enumerate(["first", "second", "done"]):
-    with open(sys.argv[1] + ".tmp", "w") as file:
-        json.dump({"done": done, "of": 2, "doing": doing}, file)
-    import os; os.replace(sys.argv[1] + ".tmp", sys.argv[1])
-    print(doing, flush=True)
-    if doing == sys.argv[2]:
-        try:
+import json, os, sys, time
+try:
+    for done, doing in enumerate(["first", "second", "done"]):
+        with open(sys.argv[1] + ".tmp", "w") as file:
+            json.dump({"done": done, "of": 2, "doing": doing}, file)
+        os.replace(sys.argv[1] + ".tmp", sys.argv[1])
+        print(doing, flush=True)
+        if doing == sys.argv[2]:
             time.sleep(300)
-        except KeyboardInterrupt:
-            sys.exit("saved")
-    if doing == sys.argv[3]:
-        sys.exit("error: the disk is full; free some space")
+        if doing == sys.argv[3]:
+            sys.exit("error: the disk is full; free some space")
+except KeyboardInterrupt:  # whatever it is doing: it may be told to stop as soon as its progress is seen
+    sys.exit("saved")
 """
 
 
