@@ -83,14 +83,14 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     alarms = {k: level["false_positives"][k] for k in shown} | {PERMUTED: level[PERMUTED][generator]}
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
     searches: dict[str, Search] = {}
-    distances = report["classes"][name]["distances"]
     for key, source, kind in (
         (HELD_OUT, generator, CLASS),
         (SCRAMBLED, generator, SCRAMBLED),
         (UNTRAINED, untrained(generator), CLASS),
     ):
         if source in level["searches"]:
-            searches[key] = Search(found_of(level, source, kind), distances[source][kind])
+            distance = report["classes"][name]["distances"][source][kind]
+            searches[key] = Search(found_of(level, source, kind), distance)
     kept_out = report["classes"][name]["held_out"]
     return Evidence(
         name=name,
