@@ -103,7 +103,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         searches=searches,
         oracle=counts(level["samples"].get(ORACLE if kept_out else generator, [])),
         blind=counts(level["samples"].get(LATENT, []) if kept_out else []),  # oracles are latent GANs
-        shared="over one second stage " if through and report.get("detail") == SHARED else "",
+        shared="over one second stage" if through and report.get("detail") == SHARED else "",
     )
 
 

@@ -314,10 +314,10 @@ def _share(count: Count) -> str:
 
 
 def _size(seeds: Sequence[Count], shared: str) -> str:
-    sizes = {count.n for count in seeds}
+    sizes, generators = {count.n for count in seeds}, f"{len(seeds)} seeds {shared}".rstrip()
     if len(sizes) == 1:
-        return f"{len(seeds)} seeds {shared}x {sizes.pop():,} samples"
-    return f"{len(seeds)} seeds{f' {shared}'.rstrip()}, {sum(count.n for count in seeds):,} samples"
+        return f"{generators} x {sizes.pop():,} samples"
+    return f"{generators}, {sum(count.n for count in seeds):,} samples"
 
 
 def percent(share: float, rounded: str = "nearest") -> str:

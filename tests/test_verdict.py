@@ -56,10 +56,10 @@ def test_a_class_no_more_frequent_than_false_positives_is_representable_only() -
 
 
 def test_a_sentence_says_what_its_seeds_share() -> None:
-    found = verdict(replace(SAMOYED, shared="over one second stage "))
+    found = verdict(replace(SAMOYED, shared="over one second stage"))
     assert "95 %, 5 seeds over one second stage x 10,000 samples)" in found.sentence
     uneven = [*seeds(8, 12, 9, 11), Count(7, 9_000)]
-    found = verdict(replace(SAMOYED, produced=uneven, shared="over one second stage "))
+    found = verdict(replace(SAMOYED, produced=uneven, shared="over one second stage"))
     assert "95 %, 5 seeds over one second stage, 49,000 samples)" in found.sentence
 
 

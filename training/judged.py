@@ -115,9 +115,9 @@ class Judged:
 
     def passed(self) -> dict[str, list[dict[str, int]]]:
         """How many pictures of each source and seed, and of each kind of real ones, pass the gate."""
-        every = {kind: [scored] for kind, scored in self.real.items()}
+        within, every = self.within, {kind: [scored] for kind, scored in self.real.items()}
         every |= {source: list(by_seed.values()) for source, by_seed in self.made.items()}
-        return {name: [count(s.distance <= self.within) for s in seeds] for name, seeds in every.items()}
+        return {name: [count(s.distance <= within) for s in seeds] for name, seeds in every.items()}
 
     def right(self) -> dict[str, dict[str, dict[str, int]]]:
         """How often each judge names the right class of test images, by their kind."""
