@@ -297,6 +297,72 @@ def test_all_seeds_can_share_the_second_stage_and_the_report_says_so(path, folde
     assert run.detail == SHARED
 
 
+# Going on from a bundle
+
+
+def test_a_warm_start_goes_on_from_the_bundles_second_stage_with_its_rate_rising_from_zero(path, folder):
+    given = options(folder, "warm", warm_start=path, warmup_images=320, generator_rate=2.0)
+    phase = detail_phase.DetailPhase(replace(given, z_dim=4 + 2 * 16), torch.device("cpu"))
+    theirs = open_bundle(path).load_generator().detail.state_dict()
+    for name, value in phase.generator.detail.state_dict().items():
+        assert torch.equal(value, theirs[name])
+    phase.step(0)
+    for name, value in phase.generator.detail.state_dict().items():
+        assert torch.equal(value, theirs[name])
+    assert phase.pair.rates == {"g": 0.0, "d": 1.0}
+    phase.step(5)
+    assert phase.pair.rates == {"g": 1.0, "d": 1.0}
+    assert any(not torch.equal(v, theirs[n]) for n, v in phase.generator.detail.state_dict().items())
+
+
+def test_a_warm_start_leads_on_and_is_done_by_the_script(path, folder):
+    run_detail_phase(options(folder, "warm-run", warm_start=path, images=64))
+    assert read_json(folder / "warm-run" / "done.json")["images"] == 64
+    z = torch.randn(64, 4 + 2 * 16)
+    generator = detail_phase.load_run(folder / "warm-run")[0]
+    # Two steps at a rate that has hardly risen: nearly what the bundle makes, where a fresh one adds nothing.
+    near = (generator(z) - open_bundle(path).load_generator()(z)).square().mean()
+    fresh = detail_phase.DetailPhase(replace(options(folder, "fresh"), z_dim=4 + 2 * 16), torch.device("cpu"))
+    assert near < 0.05 * (generator(z) - fresh.generator(z)).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"width": 4}, "8 wide with 1 blocks"),
+        ({"warm_start": Path("nowhere")}, "nowhere"),
+        ({"warm_start": ROOT / "pretrained" / "digits"}, "no second stage"),
+    ],
+)
+def test_a_warm_start_that_does_not_fit_is_one_sentence(change, words, path, folder):
+    with pytest.raises(UserError, match=words) as caught:
+        run_detail_phase(options(folder, "unfit", **{"warm_start": path, **change}))
+    assert one_sentence(caught.value)
+    shutil.rmtree(folder / "unfit", ignore_errors=True)
+
+
+def test_a_warm_start_from_another_codec_which_may_know_held_out_classes_is_refused(path, folder, tmp_path):
+    tiny_autoencoder(tmp_path, preset="digits", code_channels=4, images=64, hold_out=("3",))
+    first = {**TINY_GAN, "autoencoder": tmp_path / "ae", "out": tmp_path / "gan", "preset": "digits"}
+    run_latent_gan(LatentGanOptions(**{**first, "images": 64}))
+    with pytest.raises(UserError, match="another codec") as caught:
+        run_detail_phase(options(tmp_path, "run", warm_start=path))
+    assert one_sentence(caught.value)
+
+
+def test_seeds_with_a_second_stage_of_their_own_do_not_start_from_the_bundles(
+    path, folder, tmp_path, monkeypatch
+):
+    copy = Path(shutil.copytree(path, tmp_path / "cascade"))
+    manifest = read_json(copy / "bundle.json")
+    manifest["training"]["detail_phase"]["options"]["warm_start"] = str(path)
+    write_json(copy / "bundle.json", manifest)
+    run = Reachability(asked(copy, folder, tmp_path / "run", detail_images=32))
+    run.train_latent(0)
+    began = read_json(tmp_path / "run" / LATENT / "seed-0-detail" / "options.json")
+    assert began["options"]["warm_start"] is None
+
+
 def test_a_gan_of_one_stage_has_no_second_to_share(folder, tmp_path, path):
     with pytest.raises(UserError, match="has one stage") as caught:
         Reachability(asked(ROOT / "pretrained" / "digits", folder, tmp_path / "run", share_detail=True))

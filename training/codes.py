@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from explorer.networks import Autoencoder, to_unit_range
+from training import parallel
 from training.cli import UserError
 from training.data.dataset import DataOptions, Dataset, augment, center_crop
 from training.device import autocast
@@ -77,6 +78,7 @@ def augmented_codes(
     return torch.cat(codes)
 
 
+@parallel.first_alone()
 def training_codes(
     model: Autoencoder,
     dataset: Dataset,

@@ -52,6 +52,7 @@ def sharpness(images: Tensor) -> Tensor:
     return F.conv2d(grey, kernel[None, None]).square().mean((1, 2, 3)).sqrt()
 
 
+# Metrics with ``sync_on_compute=False``: under torchrun the first process alone measures, and waits for none.
 class _Given(nn.Module):
     """Stands in for torchmetrics' feature network where the features are already there."""
 
@@ -75,7 +76,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
     ``|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2))`` (Dowson & Landau 1982), by torchmetrics, in float64.
     """
-    metric = FrechetInceptionDistance(feature=_Given(a.shape[1]))
+    metric = FrechetInceptionDistance(feature=_Given(a.shape[1]), sync_on_compute=False)
     return max(float(_compare(metric.set_dtype(torch.float64), a, b)), 0.0)
 
 
@@ -90,7 +91,10 @@ def kernel_distance(
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", UserWarning)  # that it keeps the features in memory
         metric = KernelInceptionDistance(
-            feature=_Given(a.shape[1]), subsets=subsets, subset_size=min(size, len(a), len(b))
+            feature=_Given(a.shape[1]),
+            subsets=subsets,
+            subset_size=min(size, len(a), len(b)),
+            sync_on_compute=False,
         )
         torch.manual_seed(seed)
         mean, deviation = _compare(metric.set_dtype(torch.float64), a, b)

@@ -16,7 +16,11 @@ from torch import Tensor, distributed, nn
 
 from training.cli import UserError
 
-STAGES = ("autoencoder", "pixel_gan")  # the others take minutes, or their clock is what is measured
+STAGES = (
+    "autoencoder",
+    "pixel_gan",
+    "detail_phase",
+)  # the others take minutes, or their clock is what is measured
 
 
 def world() -> int:
