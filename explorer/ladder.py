@@ -6,6 +6,7 @@ from typing import Literal
 
 from explorer.rates import Count, clopper_pearson, pooled
 from explorer.reachability import (
+    AT_BEST,
     ATTRIBUTION,
     CLASS,
     CUT,
@@ -98,7 +99,7 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
     rows: list[list[tuple[str, Role, Sequence[Count]]]] = [
         [
             ("round trips", "class", _seeds(report, name, 0, generator, alpha)),
-            ("as the GAN can at best show it", "control", counts([at[CUT]])),
+            (AT_BEST, "control", counts([at[CUT]])),
             ("photographs", "control", [found.originals]),
             *false,
         ]

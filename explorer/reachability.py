@@ -14,6 +14,7 @@ from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Evidence, Kind, Sea
 ORACLE = "oracle"
 ATTRIBUTION = ("interpolations", "Gaussian", "Gaussian mixture")
 PHOTOGRAPHS, ROUND_TRIPS, CUT = "photographs", "round trips", "cut round trips"
+AT_BEST = "what the GAN can at best show"  # how people are told of CUT
 GATED = "photographs through the gate"
 PERMUTED = "permuted labels"
 UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
@@ -80,7 +81,8 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     photographs, trips, cut = counts(level[k] for k in (PHOTOGRAPHS, ROUND_TRIPS, CUT))
     through = generator != PIXEL
     shown = (ROUND_TRIPS, CUT) if through else (PHOTOGRAPHS,)
-    alarms = {k: level["false_positives"][k] for k in shown} | {PERMUTED: level[PERMUTED][generator]}
+    alarms = {AT_BEST if k == CUT else k: level["false_positives"][k] for k in shown}
+    alarms[PERMUTED] = level[PERMUTED][generator]
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
     searches: dict[str, Search] = {}
     for key, source, kind in (

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from explorer.rates import Count, pooled, share
 from explorer.reachability import (
+    AT_BEST,
     CUT,
     LEVEL,
     ORACLE,
@@ -63,7 +64,7 @@ def _best(attribution: Mapping[str, Sequence[Count]]) -> tuple[str, Sequence[Cou
 def rates_table(report: Report, generator: str, alpha: float) -> str:
     """Markdown: a row for each class, with the share of hits of each kind of picture."""
     rows = [
-        "| class | photographs | round trips | as the GAN can at best show it | false positives | samples "
+        f"| class | photographs | round trips | {AT_BEST} | false positives | samples "
         "| oracle | best control without a GAN | search | search, scrambled | search, untrained |",
         "| --- |" + " --- |" * 10,
     ]

@@ -202,9 +202,11 @@ def test_a_seen_class_is_no_oracle_to_itself() -> None:
 
 
 def test_a_bound_above_what_an_oracle_makes_denies_nothing() -> None:
-    found = verdict(replace(SAMOYED, produced=seeds(0, 0, 0, 60, 700)))
+    shared = replace(SAMOYED, shared="over one second stage")
+    found = verdict(replace(shared, produced=seeds(0, 0, 0, 60, 700)))
     assert found.kind is Kind.INCONCLUSIVE
     assert "where a generator was trained with it" in found.sentence
+    assert "(95 %, 5 seeds over one second stage x 10,000 samples)" in found.sentence
 
 
 def test_the_control_with_the_largest_upper_bound_is_the_fpr_used() -> None:
