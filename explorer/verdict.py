@@ -255,8 +255,8 @@ def _untested(found: _Found, tail: float) -> list[str]:
         if found.low == 0 and found.high >= made:
             limits.append(
                 f"up to {percent(found.high, 'up')} of samples may be of it ({100 * (1 - 2 * tail):g} %, "
-                f"{_size(found.seeds, evidence.shared)}), and no more ({percent(made)}) are where a generator "
-                "was trained with it; more test images or seeds would settle it"
+                f"{_size(found.seeds, evidence.shared)}), and no more ({percent(made)}) are where a "
+                "generator was trained with it; more test images or seeds would settle it"
             )
     return limits
 

@@ -10,7 +10,6 @@ real images, so that detail is learnt for right shapes too. The first stage's we
 To resume, run the same command again.
 """
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,7 +18,6 @@ import torch
 import tyro
 from torch import Tensor
 
-from explorer.bundle import BundleError, open_bundle
 from explorer.latent import Standardisation
 from explorer.networks import (
     Autoencoder,
@@ -63,8 +61,6 @@ class DetailPhaseOptions(AdversarialOptions):
     """That of the first stage; not to be given."""
     z_dim: Annotated[int, tyro.conf.SuppressFixed] = 1
     """The first stage's and the noise; not to be given."""
-    warm_start: Path | None = None
-    """A bundle over the same codec whose second stage this one goes on from, with a new discriminator."""
     noise_channels: int = 2
     """Channels of the noise on the code's layout that detail is drawn from."""
     width: int = 96
@@ -88,8 +84,7 @@ class DetailPhaseOptions(AdversarialOptions):
     generator_rate: float = 2.0
     """Learning rate of the generator, over the discriminator's, once warmed up."""
     warmup_images: int = 300_000
-    """Codes over which the generator's rate rises there from the discriminator's; at once, it runs away. With
-    --warm-start it rises from zero: a new discriminator has nothing to say yet."""
+    """Codes over which the generator's rate rises there from the discriminator's; at once, it runs away."""
     decay: float = 0.3
     """Share of training over which the learning rate falls, along half a cosine."""
     ema_images: int = 20_000
@@ -138,8 +133,6 @@ class DetailPhase(GanTraining):
         generator, discriminator = CascadeGenerator(config), CodeDiscriminator(config)
         generator.coarse.load_state_dict(coarse.state_dict())
         generator.coarse.requires_grad_(False)
-        if options.warm_start is not None:
-            generator.detail.load_state_dict(second_stage_of(options.warm_start, model, config).state_dict())
         deviation = (codes["augmented"] - standard.mean).square().mean().sqrt()
         for name, value in (*vars(standard).items(), ("deviation", deviation)):
             getattr(generator, name).copy_(value)
@@ -176,8 +169,7 @@ class DetailPhase(GanTraining):
             made = self.generator.coarse(z[from_real:, :first_z])
             return self.generator.refine(torch.cat([latents, made.float()]), z[:, first_z:])
 
-        least, warm = float(o.warm_start is None), min(1, index * o.batch / o.warmup_images)
-        self.pair.rates["g"] = least + (o.generator_rate - least) * warm
+        self.pair.rates["g"] = 1 + (o.generator_rate - 1) * min(1, index * o.batch / o.warmup_images)
         return self.pair.step(index, real + o.code_noise * parallel.randn_like(real), make)
 
     def codes_of(self, z: Tensor) -> Tensor:
@@ -201,34 +193,6 @@ class DetailPhase(GanTraining):
     def finish(self) -> dict[str, Any]:
         """What the finished run was trained over."""
         return {"metrics": self.measure(), "first_stage": weights_digest(self.generator.coarse)}
-
-
-def second_stage_of(folder: Path, codec: Autoencoder, config: CascadeConfig) -> torch.nn.Module:
-    """The second stage of the bundle in ``folder``.
-
-    Raises UserError where it does not go with this codec, which alone says that the bundle held the same
-    classes out, or with this configuration.
-    """
-    try:
-        bundle = open_bundle(folder)
-    except BundleError as error:
-        raise UserError(str(error)) from None
-    generator = bundle.load_generator()
-    if not isinstance(generator, CascadeGenerator):
-        raise UserError(f"{folder} has no second stage to start from; leave out --warm-start")
-    theirs = bundle.load_autoencoder().encoder
-    if weights_digest(theirs) != weights_digest(deepcopy(codec).cpu().half().float().encoder):
-        raise UserError(
-            f"{folder} is of another codec than this latent GAN, and may have seen what is held out here; "
-            "leave out --warm-start"
-        )
-    ours, its = ((c.noise_channels, c.width, c.blocks) for c in (config, generator.config))
-    if ours != its:
-        raise UserError(
-            f"the second stage of {folder} is {generator.config.width} wide with {generator.config.blocks} "
-            f"blocks and {generator.config.noise_channels} noise channels; --warm-start takes the same"
-        )
-    return generator.detail
 
 
 def open_detail_phase(

@@ -437,7 +437,7 @@ class Reachability:
         options = replace(
             options_from_json(DetailPhaseOptions, saved), seed=seed, latent_gan=first,
             out=first.with_name(f"{first.name}-detail"), device=self.options.device,
-            images=self.options.detail_images or saved["images"], evaluations=1, warm_start=None,
+            images=self.options.detail_images or saved["images"], evaluations=1,
         )  # fmt: skip
         run_detail_phase(options, second)
         self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2])
