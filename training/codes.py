@@ -12,10 +12,9 @@ from tqdm import tqdm
 
 from explorer.networks import Autoencoder, to_unit_range
 from training import parallel
-from training.cli import UserError
 from training.data.dataset import DataOptions, Dataset, augment, center_crop
 from training.device import autocast
-from training.loop import read_json, seed_step, write_atomically, write_json
+from training.loop import seed_step, write_atomically
 
 
 @torch.inference_mode()
@@ -44,17 +43,6 @@ def weights_digest(model: nn.Module) -> str:
     for weights in model.state_dict().values():
         digest.update(weights.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def check_made_over(path: Path, part: str, model: nn.Module, told: str) -> None:
-    """Note at ``path``, in a run's folder, which finished model it is over; refuse to go on over another one.
-
-    part: what the model is to the run. told: the sentence of the UserError that is raised then.
-    """
-    made_by = {part: weights_digest(model)}
-    if path.is_file() and read_json(path) != made_by:
-        raise UserError(told)
-    write_json(path, made_by)
 
 
 def augmented_codes(

@@ -37,11 +37,12 @@ from training.adversarial import (
 )
 from training.autoencoder import load_run as load_autoencoder_run
 from training.cli import UserError, print_dry_run
-from training.codes import check_made_over, weights_digest
+from training.codes import weights_digest
 from training.data.dataset import Dataset, open_dataset
 from training.device import resolve_device
 from training.loop import (
     batch_indices,
+    check_made_of,
     load_weights,
     open_run,
     options_from_json,
@@ -202,8 +203,8 @@ def open_detail_phase(
     coarse, _, first = latent_gan.load_run(options.latent_gan, kind.first_kind)
     options = replace(options, autoencoder=first.autoencoder, z_dim=options.config(coarse.config).z_dim)
     open_run(options, device)
-    check_made_over(
-        options.out / "first_stage.json", "first_stage", coarse,
+    check_made_of(
+        options.out / "first_stage.json", {"first_stage": weights_digest(coarse)},
         f"{options.out} was begun over another latent GAN than {options.latent_gan} holds now; "
         "train the detail phase in another --out",
     )  # fmt: skip

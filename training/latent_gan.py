@@ -29,11 +29,12 @@ from training.adversarial import (
 )
 from training.autoencoder import load_run as load_autoencoder_run
 from training.cli import UserError, print_dry_run
-from training.codes import check_made_over, training_codes
+from training.codes import training_codes, weights_digest
 from training.data.dataset import Dataset, open_dataset
 from training.device import resolve_device
 from training.loop import (
     batch_indices,
+    check_made_of,
     load_weights,
     open_run,
     options_from_json,
@@ -159,8 +160,8 @@ class LatentGan(GanTraining):
         model, data_options = load_autoencoder_run(options.autoencoder)
         config = _checked_config(options, model.config.code_shape)
         dataset = open_dataset(data_options)
-        check_made_over(
-            options.out / "autoencoder.json", "autoencoder", model,
+        check_made_of(
+            options.out / "autoencoder.json", {"autoencoder": weights_digest(model)},
             f"{options.out} was begun with another autoencoder than the one there is now; "
             "train the GAN in another --out",
         )  # fmt: skip

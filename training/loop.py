@@ -181,6 +181,16 @@ def _comparable(options: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in options.items() if k not in FREE_OPTIONS}
 
 
+def check_made_of(path: Path, made_of: Mapping[str, Any], told: str) -> None:
+    """Note at ``path``, in a run's folder, what the run is made of; refuse to go on with anything else.
+
+    told: the sentence of the UserError that is raised then.
+    """
+    if path.is_file() and read_json(path) != made_of:
+        raise UserError(told)
+    write_json(path, made_of)
+
+
 @parallel.first_alone()
 def open_run(options: RunOptions, device: torch.device) -> None:
     """Create the run's folder and its options.json, or check that it was made with the same options.

@@ -62,9 +62,9 @@ from training.judges import Judges, NetworkJudgeOptions, pixels
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
 from training.loop import (
+    check_made_of,
     options_from_json,
     package_versions,
-    read_json,
     save_weights,
     write_atomically,
     write_json,
@@ -207,7 +207,18 @@ class Reachability:
             raise UserError(
                 f"the GAN of {o.bundle} has one stage, so no second to share; leave out --share-detail"
             )
-        self._check_folder(given)
+        images = repr((given.names, given.splits.tolist()))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        check_made_of(
+            self.folder / "made_of.json",
+            {
+                "codec": given.manifest["files"]["autoencoder.safetensors"]["sha256"],
+                "held_out": list(given.held_out),
+                "images": hashlib.sha256(images.encode()).hexdigest(),
+            },
+            f"{self.folder} was begun with another codec, other images or another hold-out than "
+            f"{given.path} has; use another --out",
+        )
         if not any(self.bundle.judge["photo_top1"] != -1):
             self.features: Callable[[np.ndarray], np.ndarray] = pixels
             self.features_name = "pixels"
@@ -224,23 +235,6 @@ class Reachability:
         self.judged_rows = np.flatnonzero(self.parts != LEARN)
         held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
         self.judged = Judged(self.labels[self.judged_rows], self.parts[self.judged_rows], held_out)
-
-    def _check_folder(self, bundle: Bundle) -> None:
-        """Note what the folder is of; refuse one of another codec, other images or another hold-out."""
-        images = repr((bundle.names, bundle.splits.tolist()))
-        made_of = {
-            "codec": bundle.manifest["files"]["autoencoder.safetensors"]["sha256"],
-            "held_out": list(bundle.held_out),
-            "images": hashlib.sha256(images.encode()).hexdigest(),
-        }
-        path = self.folder / "made_of.json"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and read_json(path) != made_of:
-            raise UserError(
-                f"{self.folder} was begun with another codec, other images or another hold-out than "
-                f"{bundle.path} has; use another --out"
-            )
-        write_json(path, made_of)
 
     # What pictures are shown to the judges
 
