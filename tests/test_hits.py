@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics.pairwise import cosine_distances
 
 from training.hits import Scored, gate, is_hit, realism, thresholds
 
@@ -62,9 +63,22 @@ def test_the_gate_lets_its_share_of_real_pictures_through():
     assert (distances <= gate(distances, 0.95)).mean() == pytest.approx(0.95, abs=0.002)
 
 
-def test_realism_is_the_distance_to_the_nearest_real_picture():
-    real = np.array([[0.0, 0.0], [10.0, 0.0]], np.float32)
-    np.testing.assert_allclose(realism(np.array([[3.0, 4.0], [10.0, 1.0]], np.float32), real), [5.0, 1.0])
+@given(st.integers(1, 20), st.integers(0, 2**32 - 1), st.floats(0.01, 100))
+def test_realism_is_the_cosine_distance_to_the_nearest_real_picture(n, seed, factor):
+    rng = np.random.default_rng(seed)
+    features, real = (rng.normal(size=(m, 5)).astype(np.float32) for m in (n, 7))
+    expected = cosine_distances(features, real).min(1)
+    np.testing.assert_allclose(realism(features, real), expected, atol=1e-5)
+    np.testing.assert_allclose(realism(np.float32(factor) * features, real), expected, atol=1e-5)
+
+
+def test_a_picture_in_which_nothing_is_seen_is_not_near_real_ones():
+    """Nearer to each real picture than these are to each other, by Euclidean distance."""
+    real = np.eye(8, dtype=np.float32)
+    cloud = np.full((1, 8), 0.1, np.float32)
+    assert realism(cloud, real) > 0.5
+    assert realism(np.zeros((1, 8), np.float32), real) >= 0.5
+    assert realism(real, real).max() == 0
 
 
 def test_scores_can_be_cut_to_some_pictures():

@@ -6,6 +6,7 @@ Thresholds come from the calibration part alone; rates are measured elsewhere.
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.preprocessing import normalize
 
 from explorer.latent import nearest
 
@@ -17,7 +18,7 @@ class Scored:
     """What judges and gate make of n pictures.
 
     judges, permuted: log-probabilities float32 (n, 2, classes) of the two judges, and of the two that learnt
-    from permuted labels. distance: float32 (n,), in feature space to the nearest real round trip.
+    from permuted labels. distance: float32 (n,), see ``realism``.
     """
 
     judges: np.ndarray
@@ -32,8 +33,14 @@ class Scored:
 
 
 def realism(features: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Distance float32 (n,) of features float32 (n, d) to the nearest of those of real round trips (m, d)."""
-    return nearest(features, real)[0][:, 0]
+    """Cosine distance float32 (n,), from 0 to 2, of features float32 (n, d) to the nearest of those of real
+    round trips (m, d).
+
+    Of the features' direction alone: a cloud in which the network sees nothing has short ones, which are near
+    everything by Euclidean distance.
+    """
+    chords = nearest(normalize(features), normalize(real))[0][:, 0]
+    return chords**2 / 2
 
 
 def gate(distances: np.ndarray, share: float = PASSING) -> float:

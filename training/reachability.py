@@ -338,7 +338,7 @@ class Reachability:
             return {"judges": true, "permuted": permuted, "distance": realism(features, self.real_features)}
 
         judged = [weights_digest(judges.network.model) for judges in self.judges]
-        return Scored(**self.kept(name, self._key(judged, key), compute))
+        return Scored(**self.kept(name, self._key(judged, "cosine distance", key), compute))
 
     def judge_real(self, kind: str) -> None:
         """Judge the calibration and test images, as photographs or through the codec."""
