@@ -108,7 +108,7 @@ def test_gans_that_another_process_trained_are_found(tmp_path, monkeypatch):
     given = options(tmp_path, seeds="1", targets=1)
     assert run_reachability(replace(given, train_only=True)) == {}
     assert not (given.folder / REACHABILITY).exists()
-    assert not (given.folder / "judges").exists()
+    assert not list(given.folder.glob("judges*"))
 
     def never(*args, **kwargs):
         raise AssertionError("a GAN was trained")

@@ -297,15 +297,15 @@ class Reachability:
 
         @cache  # decoding takes a minute, and judges that have learnt need no pictures
         def draw() -> np.ndarray:
-            return np.concatenate([self.real(kind, rows) for kind in REAL[:2]])
+            return np.concatenate([self.real(kind, rows) for kind in REAL])
 
-        labels = np.tile(self.labels[rows], 2)
-        kept = self.kept("learn", self._key("learn"), lambda: {"features": self.features(draw())})
-        features = kept["features"]
-        self.real_features = features[len(rows) :]
+        labels = np.tile(self.labels[rows], len(REAL))
+        key = self._key("learn", self.remaker)
+        features = self.kept("learn", key, lambda: {"features": self.features(draw())})["features"]
+        self.real_features = features.reshape(len(REAL), len(rows), -1)[REAL.index(ROUND_TRIPS)]
         size = self.dataset.options.image_size
-        # Judges that learnt from other photographs are others.
-        folder = self.folder / ("judges" if self.new is None else f"judges-{self.new.digest[:8]}")
+        # Judges that learnt from other pictures are others.
+        folder = self.folder / f"judges-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
         for permuted in (False, True):
             name = "permuted" if permuted else "network"
             network = NetworkJudgeOptions(
