@@ -14,7 +14,7 @@ from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Evidence, Kind, Sea
 ORACLE = "oracle"
 ATTRIBUTION = ("interpolations", "Gaussian", "Gaussian mixture")
 PHOTOGRAPHS, ROUND_TRIPS, CUT = "photographs", "round trips", "cut round trips"
-AT_BEST = "what the GAN can at best show"  # how people are told of CUT
+AT_BEST = "what the GAN can at best show"  # what people are told for CUT
 GATED = "photographs through the gate"
 PERMUTED = "permuted labels"
 UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
@@ -22,6 +22,11 @@ CLASS = "class"
 SHARED = "shared"  # the second stage of a latent GAN, by all seeds
 ALPHA, LEVEL = 0.01, 0.95  # where nobody chose
 Report = Mapping[str, Any]
+
+
+def told(name: str) -> str:
+    """What people are told for a report's name of pictures."""
+    return AT_BEST if name == CUT else name
 
 
 def counts(entries: Iterable[Mapping[str, int]]) -> list[Count]:
@@ -81,7 +86,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     photographs, trips, cut = counts(level[k] for k in (PHOTOGRAPHS, ROUND_TRIPS, CUT))
     through = generator != PIXEL
     shown = (ROUND_TRIPS, CUT) if through else (PHOTOGRAPHS,)
-    alarms = {AT_BEST if k == CUT else k: level["false_positives"][k] for k in shown}
+    alarms = {told(k): level["false_positives"][k] for k in shown}
     alarms[PERMUTED] = level[PERMUTED][generator]
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
     searches: dict[str, Search] = {}

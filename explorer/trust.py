@@ -3,7 +3,7 @@
 from math import exp
 
 from explorer.rates import pooled, share
-from explorer.reachability import Report, at_level, counts, evidence, held_out
+from explorer.reachability import Report, at_level, counts, evidence, held_out, told
 from explorer.verdict import Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}
@@ -44,10 +44,10 @@ def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Ve
     for judge, asked in report["judges"].items():
         rights = zip(asked, counts(asked.values()), strict=True)
         rows[f"The {JUDGES.get(judge, judge)} names the right class"] = ", ".join(
-            f"{kind} {share(c.hits, c.n)}" for kind, c in rights
+            f"{told(kind)} {share(c.hits, c.n)}" for kind, c in rights
         )
     passed = {source: pooled(counts(entries)) for source, entries in gate["passed"].items()}
-    rows["The gate lets through"] = ", ".join(f"{s} {percent(c.rate)}" for s, c in passed.items())
+    rows["The gate lets through"] = ", ".join(f"{told(s)} {percent(c.rate)}" for s, c in passed.items())
     rows["Images of the class"] = ", ".join(f"{n:,} {part}" for part, n in split.items())
     if found.shared:
         rows["Second stage"] = (
