@@ -118,7 +118,7 @@ class _Found:
         self.pi: float | None = None
         self.low, self.high = 0.0, 1.0
         self.p_produced = self.p_attributed = self.p_searched = 1.0
-        self.hardest = ""
+        self.hardest = self.mildest = ""
         if self.controls:
             self.worst = worst_control(self.controls, level)
             self.fpr = self.controls[self.worst]
@@ -140,7 +140,9 @@ class _Found:
             self.pi = rogan_gladen(pooled(self.seeds).rate, tpr.rate, self.fpr.rate)
             self.low = seed_interval(self.seeds, tpr, self.fpr, level)[0]
             # Samples may fool the judges less often than the worst control does: the upper end allows for it.
-            self.high = max(seed_interval(self.seeds, tpr, fpr, level)[1] for fpr in self.controls.values())
+            ends = {n: seed_interval(self.seeds, tpr, fpr, level)[1] for n, fpr in self.controls.items()}
+            self.mildest = max(ends, key=lambda name: ends[name])
+            self.high = ends[self.mildest]
             self.p_produced = p_more(self.seeds, [self.fpr])
 
 
@@ -251,7 +253,9 @@ def _untested(found: _Found, tail: float) -> list[str]:
             "a better codec or more samples would settle it"
         )
     elif not limits:
-        made = rogan_gladen(pooled(oracle).rate, evidence.tpr.rate, found.fpr.rate)
+        # Bound and oracles by the same false positives: those of the control that gives the bound.
+        fpr = found.controls[found.mildest]
+        made = rogan_gladen(pooled(oracle).rate, evidence.tpr.rate, fpr.rate)
         if found.low == 0 and found.high >= made:
             limits.append(
                 f"up to {percent(found.high, 'up')} of samples may be of it ({100 * (1 - 2 * tail):g} %, "
