@@ -16,6 +16,11 @@ ATTRIBUTION = ("interpolations", "Gaussian", "Gaussian mixture")
 PHOTOGRAPHS, ROUND_TRIPS, CUT = "photographs", "round trips", "cut round trips"
 AT_BEST = "what the GAN can at best show"  # what people are told for CUT
 GATED = "photographs through the gate"
+OTHERS = {  # what people are told for these of other classes: false positives
+    PHOTOGRAPHS: "photographs of others",
+    ROUND_TRIPS: "round trips of others",
+    CUT: "others, remade by the GAN",
+}
 PERMUTED = "permuted labels"
 UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
 CLASS = "class"
@@ -86,7 +91,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     photographs, trips, cut = counts(level[k] for k in (PHOTOGRAPHS, ROUND_TRIPS, CUT))
     through = generator != PIXEL
     shown = (ROUND_TRIPS, CUT) if through else (PHOTOGRAPHS,)
-    alarms = {told(k): level["false_positives"][k] for k in shown}
+    alarms = {OTHERS[k]: level["false_positives"][k] for k in shown}
     alarms[PERMUTED] = level[PERMUTED][generator]
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
     searches: dict[str, Search] = {}

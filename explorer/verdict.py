@@ -118,7 +118,10 @@ class _Found:
         self.pi: float | None = None
         self.low, self.high = 0.0, 1.0
         self.p_produced = self.p_attributed = self.p_searched = 1.0
-        self.hardest = self.mildest = ""
+        self.hardest = ""
+        self.ends: dict[
+            str, float
+        ] = {}  # the interval's upper end, by the control that false positives are of
         if self.controls:
             self.worst = worst_control(self.controls, level)
             self.fpr = self.controls[self.worst]
@@ -140,9 +143,8 @@ class _Found:
             self.pi = rogan_gladen(pooled(self.seeds).rate, tpr.rate, self.fpr.rate)
             self.low = seed_interval(self.seeds, tpr, self.fpr, level)[0]
             # Samples may fool the judges less often than the worst control does: the upper end allows for it.
-            ends = {n: seed_interval(self.seeds, tpr, fpr, level)[1] for n, fpr in self.controls.items()}
-            self.mildest = max(ends, key=lambda name: ends[name])
-            self.high = ends[self.mildest]
+            self.ends = {n: seed_interval(self.seeds, tpr, fpr, level)[1] for n, fpr in self.controls.items()}
+            self.high = max(self.ends.values())
             self.p_produced = p_more(self.seeds, [self.fpr])
 
 
@@ -169,7 +171,7 @@ def _decide(
     is_produced = p_produced <= tail
     if shown is None and not is_produced:
         limits.append(f"{_recognised(evidence)}, on too few images to tell; more test images would settle it")
-    limits += _untested(found, tail)
+    limits += _untested(found, tail, is_produced)
     if is_produced and not found.attribution:
         limits.append(
             "interpolations and fitted Gaussians were not sampled, so nothing attributes it to the GAN"
@@ -191,6 +193,8 @@ def _decide(
             f"(hits: {_share(pooled(found.seeds))} against {_share(control)}): nothing to attribute to the "
             "GAN",
         )
+    bounding = max(found.ends, key=lambda name: found.ends[name])
+    limits.append(f"the bound takes false positives of {bounding} ({_share(found.controls[bounding])})")
     made = f"not produced above {high} ({interval})"
     if found.low > 0:
         made += ", above 0 only until the number of classes is allowed for"
@@ -231,7 +235,7 @@ def _represented(evidence: Evidence, level: float) -> bool | None:
     return False if trips[1] < REPRESENTED * originals[0] else None
 
 
-def _untested(found: _Found, tail: float) -> list[str]:
+def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
     """What stands between the counts and a claim about what is produced."""
     evidence, limits = found.evidence, []
     if p_more([evidence.tpr], [found.fpr]) > tail:
@@ -252,15 +256,18 @@ def _untested(found: _Found, tail: float) -> list[str]:
             f"the class was detected in {detected} of {len(oracle)} oracles trained with it; a better judge, "
             "a better codec or more samples would settle it"
         )
-    elif not limits:
-        # Bound and oracles by the same false positives: those of the control that gives the bound.
-        fpr = found.controls[found.mildest]
-        made = rogan_gladen(pooled(oracle).rate, evidence.tpr.rate, fpr.rate)
-        if found.low == 0 and found.high >= made:
+    elif not limits and not is_produced:
+        # Whatever explains false positives does so in oracles' samples too. Nobody knows which control does,
+        # so the bound must deny what oracles make by each of them.
+        rate, tpr = pooled(oracle).rate, evidence.tpr.rate
+        made = {name: rogan_gladen(rate, tpr, fpr.rate) for name, fpr in found.controls.items()}
+        control = max(made, key=lambda name: found.ends[name] - made[name])
+        if found.ends[control] >= made[control]:
+            most, size = percent(found.ends[control], "up"), _size(found.seeds, evidence.shared)
             limits.append(
-                f"up to {percent(found.high, 'up')} of samples may be of it ({100 * (1 - 2 * tail):g} %, "
-                f"{_size(found.seeds, evidence.shared)}), and no more ({percent(made)}) are where a "
-                "generator was trained with it; more test images or seeds would settle it"
+                f"up to {most} of samples may be of it ({100 * (1 - 2 * tail):g} %, {size}), and no more "
+                f"({percent(made[control])}) are where a generator was trained with it, if false positives "
+                f"are those of {control}; more test images or seeds would settle it"
             )
     return limits
 

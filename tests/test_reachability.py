@@ -33,16 +33,18 @@ from tests.support import copy_unmeasured, one_sentence
 from training import reachability
 from training.cli import UserError, check_options
 from training.hits import Scored
+from training.judged import REAL
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
 from training.presets import PRESETS
 from training.reachability import (
+    Reachability,
     ReachabilityOptions,
     check_unchanged,
     oracle_name,
     parse_seeds,
     run_reachability,
 )
-from training.splits import CALIBRATION
+from training.splits import CALIBRATION, LEARN
 
 ALPHA = 0.02
 SAMPLES = 1500
@@ -145,6 +147,38 @@ def test_what_is_done_is_not_done_again(toy, monkeypatch):
     monkeypatch.setattr(reachability, "search", never)
     monkeypatch.setattr(reachability, "realism", never)
     assert plain(run_reachability(options(folder))) == plain(report)
+
+
+def test_judges_learn_from_photographs_round_trips_and_what_the_gan_can_at_best_show(tmp_path, monkeypatch):
+    run = Reachability(options(tmp_path))
+    learnt: list[tuple[np.ndarray, np.ndarray]] = []
+
+    class Spy:
+        def __init__(self, draw, size, features, labels, network, device) -> None:
+            learnt.append((draw(), labels))
+
+    monkeypatch.setattr(reachability, "Judges", Spy)
+    run.learn()
+    rows = np.flatnonzero(run.parts == LEARN)
+    kinds = [run.real(kind, rows) for kind in REAL]
+    for pictures, labels in learnt:
+        np.testing.assert_array_equal(pictures, np.concatenate(kinds))
+        np.testing.assert_array_equal(labels, np.tile(run.labels[rows], 3))
+    np.testing.assert_array_equal(run.real_features, run.features(kinds[REAL.index(ROUND_TRIPS)]))
+
+
+def test_what_was_judged_for_other_pictures_or_another_split_is_not_used_again(tmp_path, monkeypatch):
+    given = options(tmp_path)
+    run = Reachability(given)
+    before = run._key("learn", run.remaker)
+    assert Reachability(given)._key("learn", run.remaker) == before
+    monkeypatch.setattr("training.splits.ENOUGH", 3)
+    assert Reachability(given)._key("learn", run.remaker) != before
+    standard = run.bundle.standardisation
+    monkeypatch.setattr(
+        run, "bundle", replace(run.bundle, standardisation=replace(standard, mean=standard.mean + 1))
+    )
+    assert run._key("learn", run.remaker) != before
 
 
 def test_stopped_in_the_middle_it_goes_on_to_the_same_report(toy, tmp_path, monkeypatch):

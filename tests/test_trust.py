@@ -33,6 +33,6 @@ def test_a_second_stage_that_all_seeds_share_is_said_to_be():
 
 def test_every_false_positive_control_has_its_rate_and_n():
     found = why("3")
-    assert found["False positives: round trips"].endswith("of 3,000")
+    assert found["False positives: round trips of others"].endswith("of 3,000")
     assert found["True positives"].startswith("0.600")
     assert "1 %, set on 1,000 pictures" in found["What counts as a hit"]

@@ -209,19 +209,39 @@ def test_a_bound_above_what_an_oracle_makes_denies_nothing() -> None:
     assert "(95 %, 5 seeds over one second stage x 10,000 samples)" in found.sentence
 
 
-def test_bound_and_oracle_are_compared_by_the_same_false_positives() -> None:
-    """Whatever fools the judges fools them in an oracle's samples too: the bound can't be taken by the milder
-    control, and what the oracle makes by the harsher.
-    """
-    both = {"many": Count(300, 10_000), "few": Count(20, 10_000)}
-    less = replace(SAMOYED, produced=seeds(130, 135, 128, 131, 127), blind=seeds(130, 135, 128, 131, 127))
-    found = verdict(replace(less, fpr=both, oracle=seeds(230, 240, 235, 228, 238)))
-    assert found.kind is Kind.REPRESENTABLE
-    assert found.low == 0
-    assert found.high == verdict(replace(less, fpr={"few": both["few"]}, oracle=less.oracle)).high < 0.035
-    # As many as without the class: nothing is denied, by either.
-    alike = replace(less, fpr=both, oracle=seeds(130, 135, 128, 131, 127))
-    assert verdict(alike).kind is Kind.INCONCLUSIVE
+def test_a_bound_must_be_below_what_oracles_make_by_the_same_false_positives_and_by_each_control() -> None:
+    """What fools the judges fools them in an oracle's samples too, and nobody knows which control does."""
+    few, many = Count(20, 10_000), Count(300, 10_000)
+    blind = seeds(130, 135, 128, 131, 127)
+    less = replace(SAMOYED, produced=blind, blind=blind, oracle=seeds(230, 240, 235, 228, 238))
+    denied = verdict(replace(less, fpr={"few": few, "some": Count(130, 10_000)}))
+    assert denied.kind is Kind.REPRESENTABLE
+    assert denied.low == 0
+    # The bound is the largest, which the mildest control gives.
+    alone = verdict(replace(less, fpr={"few": few}))
+    assert alone.kind is not Kind.REPRESENTABLE  # shown to be produced, by this control
+    assert denied.high == alone.high
+    assert "the bound takes false positives of few (20 of 10,000)" in denied.limits
+    # By another control the oracles make nothing, so nothing is denied.
+    undecided = verdict(replace(less, fpr={"few": few, "many": many}))
+    assert undecided.kind is Kind.INCONCLUSIVE
+    assert (
+        "no more (0 %) are where a generator was trained with it, if false positives are those of many"
+        in (undecided.sentence)
+    )
+
+
+def test_a_share_above_0_until_the_number_of_classes_is_allowed_for_is_denied_by_no_loose_bound() -> None:
+    """Its interval excludes 0, Holm does not: the bound must still be below what the oracles make."""
+    made = replace(SAMOYED, produced=seeds(30, 30, 31, 29, 30), fpr={"few": Count(36, 20_000)}, blind=())
+    others = [replace(SAMOYED, name=f"class {i}") for i in range(9)]
+    much, little = (replace(made, oracle=seeds(*[hits] * 5)) for hits in (45, 36))
+    assert verdict(little).kind is Kind.PRODUCED
+    denied, undecided = (verdicts([evidence, *others])[0] for evidence in (much, little))
+    assert denied.kind is Kind.REPRESENTABLE
+    assert denied.low == undecided.low > 0
+    assert undecided.kind is Kind.INCONCLUSIVE
+    assert "no more (0.3 %) are where a generator was trained with it" in undecided.sentence
 
 
 def test_the_control_with_the_largest_upper_bound_is_the_fpr_used() -> None:

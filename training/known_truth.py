@@ -176,6 +176,8 @@ class KnownTruth:
         ) -> None:  # fmt: skip
             verdict = self.verdict(label, made, oracle)
             right = verdict.kind in deserved and (share is None or verdict.low <= share <= verdict.high)
+            if verdict.kind in DENIED:  # a bound above what the oracle truly makes denies nothing
+                right &= verdict.high < o.oracle_share
             values = {**asdict(verdict), "kind": verdict.kind.value}
             found.append({"generator": name, "share": share, "right": right, **values})
 

@@ -323,7 +323,7 @@ class Reachability:
             (
                 tuple(made_of),
                 self.options.split_seed,
-                hashlib.sha256(self.labels.tobytes()).hexdigest(),
+                hashlib.sha256(self.labels.tobytes() + self.parts.tobytes()).hexdigest(),
                 *more,
             )
         )
