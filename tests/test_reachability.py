@@ -17,6 +17,7 @@ from explorer.reachability import (
     GATED,
     LATENT,
     ORACLE,
+    OTHERS,
     PERMUTED,
     PHOTOGRAPHS,
     PIXEL,
@@ -266,7 +267,7 @@ def test_a_pixel_gan_is_judged_by_photographs_and_its_own_untrained_kind(toy):
     report["classes"]["7"]["distances"][PIXEL] = report["classes"]["7"]["distances"][LATENT]
     found = evidence(report, "7", PIXEL, ALPHA)
     assert found.tpr == Count(**level[GATED])
-    assert set(found.fpr) == {PHOTOGRAPHS, PERMUTED}
+    assert set(found.fpr) == {OTHERS[PHOTOGRAPHS], PERMUTED}
     assert set(found.searches) == {HELD_OUT, SCRAMBLED}  # no untrained pixel GAN was searched
     assert set(evidence(report, "7", LATENT, ALPHA).searches) == {HELD_OUT, SCRAMBLED, UNTRAINED}
 
