@@ -119,9 +119,7 @@ class _Found:
         self.low, self.high = 0.0, 1.0
         self.p_produced = self.p_attributed = self.p_searched = 1.0
         self.hardest = ""
-        self.ends: dict[
-            str, float
-        ] = {}  # the interval's upper end, by the control that false positives are of
+        self.ends: dict[str, float] = {}  # upper end of the interval, by the control that is believed
         if self.controls:
             self.worst = worst_control(self.controls, level)
             self.fpr = self.controls[self.worst]

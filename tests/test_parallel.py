@@ -57,21 +57,21 @@ def options(module: str, folder: Path, out: str, **values: Any) -> dict[str, Any
 @pytest.fixture(scope="module")
 def alone(folder: Path) -> dict[str, Path]:
     """One run of each by one process."""
-    outs = {"training.autoencoder": folder / "ae", "training.pixel_gan": folder / "gan"}
+    outs = {"training.autoencoder": "ae", "training.pixel_gan": "gan", "training.latent_gan": "detail"}
+    runs = [(module, options(module, folder, out)) for module, out in outs.items()]
     first_stage = {**TINY_GAN, "autoencoder": folder / "ae", "preset": "digits", "out": folder / "coarse"}
-    given = {module: options(module, folder, out.name) for module, out in outs.items()}
-    runs = [*given.items(), ("training.latent_gan", first_stage)]
-    outs["training.latent_gan"] = folder / "detail"
-    for module, values in [*runs, ("training.latent_gan", options("training.latent_gan", folder, "detail"))]:
-        done = run_script(module, values)
+    runs.insert(-1, ("training.latent_gan", first_stage))
+    for module, given in runs:
+        done = run_script(module, given)
         assert done.returncode == 0, done.stderr
-    return outs
+    return {module: folder / out for module, out in outs.items()}
 
 
 def assert_close_runs(a: Path, b: Path) -> None:
     """The same files; in them the same metrics and weights, but for rounding."""
-    ours, theirs = ([n for n in file_names(run) if not n.startswith("codes-")] for run in (a, b))
-    assert ours == theirs  # codes are kept in the autoencoder's folder by what is trained over it
+    # What is trained over an autoencoder keeps codes in its folder.
+    made, again = ([n for n in file_names(run) if not n.startswith("codes-")] for run in (a, b))
+    assert made == again
     ours, theirs = (read_metrics(run / "metrics.jsonl") for run in (a, b))
     assert [line.keys() for line in ours] == [line.keys() for line in theirs]
     for our, their in zip(ours, theirs, strict=True):

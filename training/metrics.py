@@ -52,7 +52,6 @@ def sharpness(images: Tensor) -> Tensor:
     return F.conv2d(grey, kernel[None, None]).square().mean((1, 2, 3)).sqrt()
 
 
-# Metrics with ``sync_on_compute=False``: under torchrun the first process alone measures, and waits for none.
 class _Given(nn.Module):
     """Stands in for torchmetrics' feature network where the features are already there."""
 
@@ -63,6 +62,10 @@ class _Given(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(n, d) -> the same."""
         return features
+
+
+# Under torchrun the first process alone measures: its metrics must not wait for the others'.
+ALONE: dict[str, Any] = {"sync_on_compute": False}
 
 
 def _compare(metric: Metric, real: np.ndarray, fake: np.ndarray) -> Any:
@@ -76,7 +79,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
     ``|mu_a - mu_b|^2 + tr(A + B - 2 (A B)^(1/2))`` (Dowson & Landau 1982), by torchmetrics, in float64.
     """
-    metric = FrechetInceptionDistance(feature=_Given(a.shape[1]), sync_on_compute=False)
+    metric = FrechetInceptionDistance(feature=_Given(a.shape[1]), **ALONE)
     return max(float(_compare(metric.set_dtype(torch.float64), a, b)), 0.0)
 
 
@@ -91,10 +94,7 @@ def kernel_distance(
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore", UserWarning)  # that it keeps the features in memory
         metric = KernelInceptionDistance(
-            feature=_Given(a.shape[1]),
-            subsets=subsets,
-            subset_size=min(size, len(a), len(b)),
-            sync_on_compute=False,
+            feature=_Given(a.shape[1]), subsets=subsets, subset_size=min(size, len(a), len(b)), **ALONE
         )
         torch.manual_seed(seed)
         mean, deviation = _compare(metric.set_dtype(torch.float64), a, b)

@@ -16,11 +16,8 @@ from torch import Tensor, distributed, nn
 
 from training.cli import UserError
 
-STAGES = (
-    "autoencoder",
-    "pixel_gan",
-    "detail_phase",
-)  # the others take minutes, or their clock is what is measured
+# The others take minutes, or their clock is what is measured.
+STAGES = ("autoencoder", "pixel_gan", "detail_phase")
 
 
 def world() -> int:

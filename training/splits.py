@@ -16,8 +16,8 @@ ENOUGH = 100
 def judging_parts(labels: np.ndarray, splits: np.ndarray, seed: int) -> np.ndarray:
     """The part, str (n,), of each image.
 
-    labels: int (n,). splits: str (n,), 'train', 'val' or 'held_out'. Judges learn from half of
-    a held-out class. Of the other half, as of the validation images of a seen class, half calibrate, or
+    labels: int (n,). splits: str (n,), 'train', 'val' or 'held_out'. Judges learn from half of a
+    held-out class. Of the other half, as of the validation images of a seen class, half calibrate, at most
     ``ENOUGH``, and the others test.
     """
     parts = np.full(len(labels), LEARN, dtype=f"<U{max(map(len, PARTS))}")
