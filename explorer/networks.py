@@ -54,17 +54,105 @@ class AutoencoderConfig:
 
 
 class ResidualBlock(nn.Module):
-    """Pre-activation residual block of two 3x3 convolutions; starts as the identity."""
+    """Pre-activation residual block of two 3x3 convolutions.
 
-    def __init__(self, channels: int) -> None:
+    It starts as the identity; not so where a layer norm over channels and positions comes before each
+    activation (``normalise``), which does without.
+    """
+
+    def __init__(self, channels: int, normalise: bool = False) -> None:
         super().__init__()
+        self.norm1, self.norm2 = (nn.GroupNorm(1, channels) if normalise else nn.Identity() for _ in range(2))
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
+        if not normalise:
+            nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) -> (n, c, h, w)."""
-        return x + self.conv2(F.silu(self.conv1(F.silu(x))))
+        return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm transformer block (Vaswani et al. 2017, arXiv 1706.03762): tokens look at each other, then
+    each at itself. Written out: a gradient penalty differentiates twice, and fused attention only once.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_qkv, self.from_heads = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.linear1, self.linear2 = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, tokens, width) -> (n, tokens, width)."""
+        qkv = self.to_qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, tokens, width / heads)
+        weights = (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1).to(value.dtype)
+        x = x + self.from_heads((weights @ value).transpose(1, 2).flatten(2))
+        return x + self.linear2(F.silu(self.linear1(self.norm2(x))))
+
+
+class AttentiveTrunk(nn.Module):
+    """What convolutions see at each cell of a code, and attention among its patches of 2 x 2 cells.
+
+    Patches are seen through the convolutions and as they are: what tells that components do not fit is spread
+    over the whole code, and linear in it.
+    """
+
+    def __init__(self, channels: int, side: int, width: int, blocks: int, attention: int) -> None:
+        super().__init__()
+        self.cells = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            *(ResidualBlock(width, normalise=True) for _ in range(blocks)),
+        )
+        self.from_cells = nn.Conv2d(width, 2 * width, 2, stride=2)
+        self.from_code = nn.Conv2d(channels, 2 * width, 2, stride=2)
+        self.position = nn.Parameter(0.02 * torch.randn(1, (side // 2) ** 2, 2 * width))
+        self.attention = nn.Sequential(*(AttentionBlock(2 * width) for _ in range(attention)))
+        self.norm = nn.LayerNorm(2 * width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, channels, s, s) -> cells (n, width, s, s) and patches (n, s^2 / 4, 2 width)."""
+        cells = self.cells(x)
+        patches = self.from_cells(cells) + self.from_code(x)
+        return cells, F.silu(self.norm(self.attention(patches.flatten(2).transpose(1, 2) + self.position)))
+
+
+class AttentiveGenerator(nn.Module):
+    """Maps on a code's layout (n, channels, s, s) to flat codes (n, code_dim), patches heeding each other."""
+
+    def __init__(
+        self, channels: int, code_shape: tuple[int, int, int], width: int, blocks: int, attention: int
+    ) -> None:
+        super().__init__()
+        self.trunk = AttentiveTrunk(channels, code_shape[1], width, blocks, attention)
+        self.to_cells = nn.Sequential(nn.Conv2d(2 * width, 4 * width, 1), nn.PixelShuffle(2))
+        self.blocks = nn.Sequential(*(ResidualBlock(width, normalise=True) for _ in range(blocks)))
+        self.norm = nn.GroupNorm(1, width)
+        self.last = nn.Conv2d(width, code_shape[0], 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Generate a batch."""
+        cells, patches = self.trunk(x)
+        side = x.shape[-1] // 2
+        cells = cells + self.to_cells(patches.transpose(1, 2).unflatten(2, (side, side)))
+        return self.last(F.silu(self.norm(self.blocks(cells)))).flatten(1)
+
+
+class AttentiveCritic(nn.Module):
+    """Flat codes (n, code_dim) -> scores (n, 1)."""
+
+    def __init__(self, code_shape: tuple[int, int, int], width: int, blocks: int, attention: int) -> None:
+        super().__init__()
+        self.code_shape = code_shape
+        self.trunk = AttentiveTrunk(code_shape[0], code_shape[1], width, blocks, attention)
+        self.score = nn.Linear(2 * width, 1)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Score a batch."""
+        return self.score(self.trunk(codes.unflatten(1, self.code_shape))[1].mean(1))
 
 
 class Encoder(nn.Module):
@@ -278,7 +366,8 @@ class CascadeConfig:
 
     coarse: the first stage, a GAN on the leading components. noise_channels: of the standard normal noise on
     the code's own layout that the second stage draws detail from. width, blocks: of the second stage's
-    convolutions; the discriminator has its own.
+    convolutions; the discriminator has its own. attention: blocks of attention in either; 0 for convolutions
+    alone, without normalisation.
     """
 
     coarse: GanConfig
@@ -287,12 +376,17 @@ class CascadeConfig:
     blocks: int = 3
     discriminator_width: int = 96
     discriminator_blocks: int = 1
+    attention: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.coarse, dict):  # JSON gives dictionaries
             object.__setattr__(self, "coarse", GanConfig(**self.coarse))
         if min(self.noise_channels, self.width, self.blocks, self.discriminator_width) < 1:
             raise ValueError("channels, widths and blocks must be at least 1")
+        if self.attention < 0:
+            raise ValueError("blocks of attention must be at least 0")
+        if self.attention and (self.width % 2 or self.discriminator_width % 2):
+            raise ValueError("attention has four heads over twice the width, so widths must be even")
         if self.code_shape[1] % 2:
             raise ValueError(f"convolutions halve the code, so its side of {self.code_shape[1]} must be even")
 
@@ -333,15 +427,22 @@ class CascadeGenerator(nn.Module):
         channels, width = config.code_shape[0], config.width
         code_dim, latent_dim = math.prod(config.code_shape), config.coarse.latent_dim
         self.coarse = Generator(config.coarse)
-        self.detail = nn.Sequential(
-            nn.Conv2d(channels + config.noise_channels, width, 3, padding=1),
-            *_residual(width, config.blocks),
-            nn.SiLU(),
-            nn.Conv2d(width, channels, 3, padding=1),
-            nn.Flatten(),
-        )
-        last = self.detail[-2]
-        assert isinstance(last, nn.Conv2d)
+        inputs = channels + config.noise_channels
+        self.detail: nn.Module
+        if config.attention:
+            self.detail = AttentiveGenerator(
+                inputs, config.code_shape, width, config.blocks, config.attention
+            )
+            last = self.detail.last
+        else:
+            last = nn.Conv2d(width, channels, 3, padding=1)
+            self.detail = nn.Sequential(
+                nn.Conv2d(inputs, width, 3, padding=1),
+                *_residual(width, config.blocks),
+                nn.SiLU(),
+                last,
+                nn.Flatten(),
+            )
         nn.init.normal_(last.weight, 0, 0.01)  # hardly any detail at first
         shapes = {"mean": (code_dim,), "components": (latent_dim, code_dim), "scale": (latent_dim,)}
         for name, shape in {**shapes, "deviation": ()}.items():
@@ -373,7 +474,11 @@ class CodeDiscriminator(nn.Module):
     def __init__(self, config: CascadeConfig) -> None:
         super().__init__()
         width, blocks = config.discriminator_width, config.discriminator_blocks
-        self.layers = nn.Sequential(*_code_critic(config.code_shape, width, blocks))
+        self.layers: nn.Module
+        if config.attention:
+            self.layers = AttentiveCritic(config.code_shape, width, blocks, config.attention)
+        else:
+            self.layers = nn.Sequential(*_code_critic(config.code_shape, width, blocks))
 
     def forward(self, codes: Tensor) -> Tensor:
         """Score a batch."""

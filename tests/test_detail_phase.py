@@ -69,12 +69,13 @@ def test_the_first_stage_stays_as_it_was_and_the_second_learns(folder):
     assert all(k.startswith("detail.") for k in changed)
 
 
-def test_it_brings_codes_nearer_to_real_ones(folder):
+@pytest.mark.parametrize("attention", [0, 1])
+def test_it_brings_codes_nearer_to_real_ones(folder, attention):
     """A first stage of 8 components lacks the other 56; trained longer, the second puts them there."""
-    run_detail_phase(
-        options(folder, "longer", images=20_000, width=16, discriminator_width=16, lr=1e-3, gamma=1.0)
-    )
-    generator, standard, run = detail_phase.load_run(folder / "longer")
+    out = f"longer-{attention}"
+    values = {"width": 16, "discriminator_width": 16, "lr": 1e-3, "gamma": 1.0, "attention": attention}
+    run_detail_phase(options(folder, out, images=20_000, **values))
+    generator, standard, run = detail_phase.load_run(folder / out)
     assert run.z_dim == generator.config.z_dim
     codes = load_file(latent_gan.codes_path(latent_gan.load_run(folder / "gan")[2]))
     z = torch.randn(323, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
@@ -206,6 +207,23 @@ def test_samples_are_what_the_generator_makes_of_their_z(bundle):
     np.testing.assert_array_equal(pictures, decode(generation.autoencoder, bundle.generated_codes[:3]))
 
 
+def test_a_bundle_holds_attention_too(folder, tmp_path):
+    run_detail_phase(options(folder, "attentive", attention=1))
+    made = run_bundle(
+        BundleOptions(
+            preset="digits", detail_phase=folder / "attentive", out=tmp_path / "attentive", generated=330,
+            judge=False, device="cpu",
+        )
+    )  # fmt: skip
+    bundle = open_bundle(made)
+    trained, _, _ = detail_phase.load_run(folder / "attentive")
+    assert bundle.gan_config == trained.config
+    assert trained.config.attention == 1
+    z = torch.from_numpy(bundle.generated_z[:50]).float()
+    # The bundle keeps weights in half precision.
+    torch.testing.assert_close(bundle.load_generator()(z), trained(z), rtol=0.02, atol=0.02)
+
+
 def test_the_timeline_is_the_first_stages(bundle, folder):
     assert bundle.snapshot_z.shape[1] == 4
     coarse, _, _ = latent_gan.load_run(folder / "gan")
@@ -223,7 +241,9 @@ def test_a_bundle_holds_one_kind_of_generator(folder):
     assert preset_options(BundleOptions, "bundle", "imagewoof64").detail_phase is None
 
 
-@pytest.mark.parametrize("change", [{"noise_channels": 3}, {"coarse": {"code_shape": [4, 8, 8]}}])
+@pytest.mark.parametrize(
+    "change", [{"noise_channels": 3}, {"attention": 1}, {"coarse": {"code_shape": [4, 8, 8]}}]
+)
 def test_a_cascade_that_does_not_fit_is_damage(change, path, tmp_path):
     copy = Path(shutil.copytree(path, tmp_path / "damaged"))
     manifest = read_json(copy / "bundle.json")

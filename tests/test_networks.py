@@ -1,7 +1,7 @@
 """The networks: their shapes, what they refuse, and that an output depends on its own input alone."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from explorer.latent import Standardisation
 from explorer.networks import (
+    AttentionBlock,
     Autoencoder,
     AutoencoderConfig,
     CascadeConfig,
@@ -82,10 +83,13 @@ def test_generator_and_discriminator_have_the_shapes_that_the_configuration_says
 CASCADE = CascadeConfig(GanConfig(3, 4, 8, 1, code_shape=(2, 4, 4)), 2, 8, 1, 8, 1)
 
 
-def cascade() -> CascadeGenerator:
+ATTENTIVE = replace(CASCADE, attention=2)
+
+
+def cascade(config: CascadeConfig = CASCADE) -> CascadeGenerator:
     """An untrained one over components of random codes."""
     torch.manual_seed(0)
-    model = CascadeGenerator(CASCADE)
+    model = CascadeGenerator(config)
     codes = 2 + torch.randn(50, 32)
     for name, value in vars(Standardisation.fit(codes, 4)).items():
         getattr(model, name).copy_(value)
@@ -111,6 +115,8 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
         (Generator(GanConfig(6, 5, 4, 1, "conv", (2, 4, 4))), (6,)),
         (Discriminator(GanConfig(6, 5, 4, 1, "conv", (2, 4, 4))), (5,)),
         (cascade(), (3 + 2 * 16,)),
+        (cascade(ATTENTIVE), (3 + 2 * 16,)),
+        (CodeDiscriminator(ATTENTIVE), (32,)),
         (CodeDiscriminator(CASCADE), (32,)),
         (PixelGenerator(PixelGanConfig(6, 16, (4, 8))), (6,)),
         (PixelDiscriminator(PixelGanConfig(6, 16, (4, 8))), (3, 16, 16)),
@@ -194,15 +200,73 @@ def test_a_cascades_second_stage_draws_from_its_noise_and_from_what_the_first_ma
     assert difference.abs().max() > 1e-3
 
 
-def test_a_cascades_configuration_survives_json():
-    assert CascadeConfig(**json.loads(json.dumps(asdict(CASCADE)))) == CASCADE
+@pytest.mark.parametrize("config", [CASCADE, ATTENTIVE])
+def test_a_cascades_configuration_survives_json(config):
+    assert CascadeConfig(**json.loads(json.dumps(asdict(config)))) == config
+
+
+def test_a_cascade_from_before_attention_has_none():
+    saved = asdict(CASCADE)
+    del saved["attention"]
+    assert CascadeConfig(**saved) == CASCADE
+
+
+def test_attention_is_that_of_torchs_own_transformer():
+    torch.manual_seed(0)
+    theirs = torch.nn.TransformerEncoderLayer(
+        8, 4, 16, 0.0, torch.nn.functional.silu, batch_first=True, norm_first=True
+    )
+    randomised(theirs)
+    ours = AttentionBlock(8)
+    names = {
+        "norm1": "norm1", "norm2": "norm2", "to_qkv": "self_attn.in_proj", "from_heads": "self_attn.out_proj",
+        "linear1": "linear1", "linear2": "linear2",
+    }  # fmt: skip
+    saved = theirs.state_dict()
+    for name, parameter in ours.named_parameters():
+        module, _, kind = name.rpartition(".")
+        joint = "_" if module == "to_qkv" else "."
+        parameter.data = saved[names[module] + joint + kind]
+    x = torch.randn(3, 5, 8)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize(("attention", "heeded"), [(0, False), (2, True)])
+def test_attention_lets_far_cells_agree_where_convolutions_do_not_reach(attention, heeded):
+    coarse = GanConfig(3, 4, 8, 1, code_shape=(2, 8, 8))
+    model = randomised(CascadeGenerator(CascadeConfig(coarse, 1, 8, 1, attention=attention)))
+    noise = torch.randn(1, 1, 8, 8)
+    other = noise.clone()
+    other[..., -1, -1] += 3  # the last cell's; the first cell's detail is looked at
+    model.deviation.fill_(1)
+    made = [model.refine(torch.zeros(1, 4), n.flatten(1)).view(1, 2, 8, 8)[..., 0, 0] for n in (noise, other)]
+    assert (not torch.equal(*made)) == heeded
+
+
+def test_a_penalty_can_be_taken_of_attentions_slope():
+    critic = randomised(CodeDiscriminator(ATTENTIVE))
+    codes = torch.randn(4, 32, requires_grad=True)
+    (slope,) = torch.autograd.grad(critic(codes).sum(), codes, create_graph=True)
+    slope.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in critic.parameters() if p.ndim > 1)
+    step = 1e-3 * torch.eye(32)[0]
+    with torch.no_grad():
+        numeric = (critic(codes + step) - critic(codes - step)) / 2e-3
+    torch.testing.assert_close(slope[:, 0].detach(), numeric, rtol=0.02, atol=1e-3)
 
 
 @pytest.mark.parametrize(
-    "change", [{"noise_channels": 0}, {"blocks": 0}, {"coarse": GanConfig(code_shape=(8, 5, 5))}]
+    "change",
+    [
+        {"noise_channels": 0},
+        {"blocks": 0},
+        {"attention": -1},
+        {"attention": 1, "width": 9},
+        {"coarse": GanConfig(code_shape=(8, 5, 5))},
+    ],
 )
 def test_a_cascade_that_cannot_be_built_is_refused(change):
-    with pytest.raises(ValueError, match=r"at least 1|must be even"):
+    with pytest.raises(ValueError, match=r"at least|must be even"):
         CascadeConfig(**{"coarse": GanConfig(), **change})
 
 

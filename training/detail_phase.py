@@ -72,6 +72,9 @@ class DetailPhaseOptions(AdversarialOptions):
     """Channels of the discriminator at the code's resolution; twice as many at half of it."""
     discriminator_blocks: int = 1
     """Residual blocks of the discriminator at each of the two resolutions."""
+    attention: int = 0
+    """Blocks of attention among patches of 2 x 2 cells of a code, in either network, whose convolutions are
+    then normalised; 0 for convolutions alone."""
     real_share: float = 0.25
     """Share of the coarse codes that are real images', not the first stage's."""
     code_noise: float = 0.1
@@ -105,7 +108,7 @@ class DetailPhaseOptions(AdversarialOptions):
         try:
             return CascadeConfig(
                 coarse, self.noise_channels, self.width, self.blocks, self.discriminator_width,
-                self.discriminator_blocks,
+                self.discriminator_blocks, self.attention,
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"this detail phase cannot be built: {error}") from None
