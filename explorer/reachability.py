@@ -23,6 +23,7 @@ OTHERS = {  # what people are told for these of other classes: false positives
 }
 PERMUTED = "permuted labels"
 UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
+PIXEL_ORACLE = "pixel oracle"  # what ORACLE is to a latent GAN
 CLASS = "class"
 SHARED = "shared"  # the second stage of a latent GAN, by all seeds
 ALPHA, LEVEL = 0.01, 0.95  # where nobody chose
@@ -69,6 +70,11 @@ def untrained(generator: str) -> str:
     return UNTRAINED_PIXEL if generator == PIXEL else UNTRAINED
 
 
+def oracle(generator: str) -> str:
+    """What the oracle of a kind of GAN is called, one that saw all it could."""
+    return PIXEL_ORACLE if generator == PIXEL else ORACLE
+
+
 def found_of(level: Mapping[str, Any], source: str, kind: str) -> Count:
     """How many targets of a kind were found, in the mean over seeds, of as many as there are.
 
@@ -113,8 +119,8 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         produced=counts(level["samples"][generator]),
         attribution={k: counts(level["samples"][k]) for k in ATTRIBUTION if k in level["samples"]},
         searches=searches,
-        oracle=counts(level["samples"].get(ORACLE if kept_out else generator, [])),
-        blind=counts(level["samples"].get(LATENT, []) if kept_out else []),  # oracles are latent GANs
+        oracle=counts(level["samples"].get(oracle(generator) if kept_out else generator, [])),
+        blind=counts(level["samples"].get(generator, []) if kept_out else []),
         shared="over one second stage" if through and report.get("detail") == SHARED else "",
     )
 

@@ -7,7 +7,6 @@ from explorer.reachability import (
     AT_BEST,
     CUT,
     LEVEL,
-    ORACLE,
     PIXEL,
     ROUND_TRIPS,
     Report,
@@ -19,6 +18,7 @@ from explorer.reachability import (
     held_out,
     judged,
     judged_among,
+    oracle,
 )
 from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, percent
 
@@ -77,7 +77,7 @@ def rates_table(report: Report, generator: str, alpha: float) -> str:
         cells = [
             f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals]),
             _cell(counts([level[ROUND_TRIPS]])), _cell(counts([level[CUT]])), _cell([worst]),
-            _cell(e.produced), _cell(counts(level["samples"].get(ORACLE, []))),
+            _cell(e.produced), _cell(counts(level["samples"].get(oracle(generator), []))),
             _cell(_best(e.attribution)[1]), *searched,
         ]  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")

@@ -50,10 +50,12 @@ def test_a_pixel_gan_has_no_round_trips():
                 [{"hits": 1, "n": 9}],
                 {"hits": 0, "n": 9},
             )
+            at["samples"]["pixel oracle"] = [{"hits": 5, "n": 9}]
     representable, reachable, produced = ladder(found, "3", "pixel", 0.01)
     assert representable.marks[0].label == "photographs"
     assert "search for its images" not in [m.label for m in reachable.marks]
     assert produced.marks[0].size == "n = 9"
+    assert [(m.label, m.rate) for m in produced.marks if m.role == "oracle"] == [("pixel oracle", 5 / 9)]
 
 
 def test_the_figure_shows_every_mark_and_a_band_on_each_rung():

@@ -6,14 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import TINY_GAN, one_sentence, tiny_autoencoder
+from tests.support import TINY_GAN, TINY_PIXEL_GAN, one_sentence, tiny_autoencoder
 from training.autoencoder import load_run
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError
 from training.data.dataset import Dataset, open_dataset
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_gan
-from training.oracle import OracleGan, OracleOptions, dosed_images, run_oracle
+from training.oracle import (
+    OracleGan,
+    OracleOptions,
+    PixelOracle,
+    PixelOracleOptions,
+    dosed_images,
+    run_oracle,
+)
+from training.pixel_gan import PixelGanOptions
+from training.pixel_gan import load_run as load_pixel_gan
 from training.splits import LEARN, judging_parts
 
 
@@ -60,10 +69,27 @@ def test_it_finishes_and_its_standardisation_knows_the_class(folder):
     assert not torch.equal(standard.mean, load_gan(blind)[1].mean)
 
 
-def test_no_bundle_is_made_of_it(folder):
-    out = run_oracle(options(folder, "oracle"))
+def pixel_options(folder: Path, out: str, **values) -> PixelOracleOptions:
+    given = {**TINY_PIXEL_GAN, "autoencoder": folder / "ae", "out": folder / out, **values}
+    return PixelOracleOptions(**given)
+
+
+def test_that_of_a_pixel_gan_is_trained_on_seen_images_and_those_of_its_dose(folder, dataset):
+    run = PixelOracle(pixel_options(folder, "looked-at", dose=0.2), dataset, torch.device("cpu"))
+    wanted = [*dataset.indices("train"), *dosed_images(dataset, 0.2, 0)]
+    assert np.array_equal(run.images.numpy(), dataset.store.images[wanted])
+    out = run_oracle(pixel_options(folder, "pixel-oracle"))
+    assert load_pixel_gan(out, PixelOracleOptions)[1].dose == 1.0
+    with pytest.raises(UserError, match="another kind"):
+        load_pixel_gan(out, PixelGanOptions)
+
+
+@pytest.mark.parametrize("kind", ["latent_gan", "pixel_gan"])
+def test_no_bundle_is_made_of_it(folder, kind):
+    given = options(folder, "oracle") if kind == "latent_gan" else pixel_options(folder, "pixel-oracle")
+    out = run_oracle(given)
     with pytest.raises(UserError, match="another kind") as caught:
-        run_bundle(BundleOptions(latent_gan=out, out=folder / "bundle"))
+        run_bundle(BundleOptions(**{kind: out}, out=folder / "bundle"))
     assert one_sentence(caught.value)
     assert not (folder / "bundle").exists()
 

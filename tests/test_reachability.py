@@ -21,6 +21,7 @@ from explorer.reachability import (
     PERMUTED,
     PHOTOGRAPHS,
     PIXEL,
+    PIXEL_ORACLE,
     ROUND_TRIPS,
     UNTRAINED,
     UNTRAINED_PIXEL,
@@ -270,6 +271,31 @@ def test_a_pixel_gan_is_judged_by_photographs_and_its_own_untrained_kind(toy):
     assert set(found.fpr) == {OTHERS[PHOTOGRAPHS], PERMUTED}
     assert set(found.searches) == {HELD_OUT, SCRAMBLED}  # no untrained pixel GAN was searched
     assert set(evidence(report, "7", LATENT, ALPHA).searches) == {HELD_OUT, SCRAMBLED, UNTRAINED}
+
+
+def test_a_pixel_gan_has_an_oracle_of_its_own_kind(toy):
+    """That latent oracles show the class says nothing of what a pixel GAN would show of it."""
+    report = json.loads(json.dumps(toy[1]))
+    level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
+    level[PERMUTED][PIXEL] = {"hits": 0, "n": 9}
+    level["samples"][PIXEL] = [{"hits": 1, "n": 9}]
+    assert level["samples"][ORACLE]
+    without = evidence(report, "7", PIXEL, ALPHA)
+    assert list(without.oracle) == []
+    level["samples"][PIXEL_ORACLE] = [{"hits": 8, "n": 9}]
+    found = evidence(report, "7", PIXEL, ALPHA)
+    assert (list(found.oracle), list(found.blind)) == ([Count(8, 9)], [Count(1, 9)])
+
+
+def test_every_kind_of_gan_that_is_asked_has_its_oracles_trained(tmp_path):
+    given = options(tmp_path, generators=("latent", "pixel"), pixel_images=64, targets=1)
+    report = run_reachability(given)
+    assert set(report["seeds"]) >= {LATENT, ORACLE, PIXEL, PIXEL_ORACLE, UNTRAINED_PIXEL}
+    assert {name for name in report["seeds"] if name.startswith(ORACLE)} == {ORACLE}
+    found = json.loads((given.folder / "pixel-oracle" / "seed-0" / "options.json").read_text())["options"]
+    assert (found["dose"], found["images"]) == (1.0, 64)
+    kinds = {generator: judged(report, generator, ALPHA)["7"].kind for generator in (LATENT, PIXEL)}
+    assert set(kinds.values()) == {Kind.INCONCLUSIVE}  # one seed
 
 
 def test_searching_the_same_images_from_more_seeds_adds_no_images(toy):

@@ -71,9 +71,11 @@ def test_the_shipped_digits_have_an_answer():
     assert judged(report, "latent", 0.01)["7"].kind is Kind.REPRESENTABLE
 
 
-def test_oracles_are_compared_with_latent_gans_whoever_is_asked_about():
-    level = FOUND["classes"]["3"]["levels"]["0.01"]
+def test_oracles_are_compared_with_gans_of_their_own_kind():
+    level = with_pixels()["classes"]["3"]["levels"]["0.01"]
     for generator in ("latent", "pixel"):
         given = evidence(with_pixels(), "3", generator, 0.01)
-        assert [c.hits for c in given.blind] == [c["hits"] for c in level["samples"]["latent"]]
+        assert [c.hits for c in given.blind] == [c["hits"] for c in level["samples"][generator]]
         assert evidence(with_pixels(), "0", generator, 0.01).blind == []
+    assert evidence(with_pixels(), "3", "latent", 0.01).oracle
+    assert not evidence(with_pixels(), "3", "pixel", 0.01).oracle  # none on pixels was trained

@@ -1,10 +1,11 @@
-"""Train the positive control: a latent GAN that has seen the held-out classes, or a share of their images.
+"""Train the positive control: a GAN that has seen the held-out classes, or a share of their images.
 
     python -m training.oracle --autoencoder runs/imagewoof64/autoencoder --dose 0.2 --out runs/dose-20
 
 If an instrument does not find a class in what such a GAN produces, it cannot say that another GAN does not
-produce it. The autoencoder stays the one that never saw the classes ("codec blind"). A bundle cannot be made
-of such a run. To resume, run the same command again.
+produce it. The autoencoder stays the one that never saw the classes ("codec blind"). Pixel GANs have oracles
+of their own, which training/reachability.py trains. A bundle cannot be made of such a run. To resume, run the
+same command again.
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,13 @@ from training.codes import augmented_codes
 from training.data.dataset import Dataset
 from training.detail_phase import DetailPhase
 from training.latent_gan import LatentGan, LatentGanOptions, run_latent_gan
+from training.pixel_gan import PixelGan, PixelGanOptions, run_pixel_gan
 from training.splits import LEARN, judging_parts
 
 
 @dataclass(frozen=True, kw_only=True)
-class OracleOptions(LatentGanOptions):
-    """Options of ``python -m training.oracle``."""
+class Dose:
+    """How much an oracle sees of the held-out classes."""
 
     dose: float = 1.0
     """Share of each held-out class's images to train on, out of the half that judges learn from too."""
@@ -34,11 +36,23 @@ class OracleOptions(LatentGanOptions):
     """Seed of the split into what judges learn from and what measures them."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class OracleOptions(LatentGanOptions, Dose):
+    """Options of ``python -m training.oracle``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelOracleOptions(PixelGanOptions, Dose):
+    """Options of the oracle of a pixel GAN."""
+
+
 def dosed_images(dataset: Dataset, dose: float, split_seed: int) -> np.ndarray:
     """Positions int64 of the held-out images that an oracle of this dose sees; at least one of each class.
 
-    A smaller dose is a part of every larger one.
+    A smaller dose is a part of every larger one. Raises UserError where nothing is held out.
     """
+    if not dataset.held_out:
+        raise UserError("the autoencoder's run holds out no class, so there is nothing for an oracle to see")
     parts = judging_parts(dataset.store.labels, dataset.splits, split_seed)
     chosen = []
     for name in dataset.held_out:
@@ -51,8 +65,6 @@ def dosed_images(dataset: Dataset, dose: float, split_seed: int) -> np.ndarray:
 
 def dosed_codes(o: OracleOptions, model: Autoencoder, dataset: Dataset, device: torch.device) -> Tensor:
     """Codes float32 (k, code_dim) of an oracle's held-out images, shifted and mirrored as seen images are."""
-    if not dataset.held_out:
-        raise UserError(f"{o.autoencoder} holds out no class, so there is nothing for an oracle to see")
     images = torch.from_numpy(dataset.store.images[dosed_images(dataset, o.dose, o.split_seed)])
     return augmented_codes(model, images, dataset.options, o.copies, o.split_seed, device, o.precision)
 
@@ -77,10 +89,24 @@ class OracleDetailPhase(DetailPhase):
         return dosed_codes(first, model, dataset, device)
 
 
-def run_oracle(options: OracleOptions) -> Path:
+class PixelOracle(PixelGan):
+    """A pixel GAN on crops of seen images and of some held-out ones."""
+
+    options: PixelOracleOptions
+
+    def training_images(self, dataset: Dataset) -> Tensor:
+        """Those of a pixel GAN, and the held-out images of its dose."""
+        o = self.options
+        held_out = dataset.store.images[dosed_images(dataset, o.dose, o.split_seed)]
+        return torch.cat([super().training_images(dataset), torch.from_numpy(held_out)])
+
+
+def run_oracle(options: OracleOptions | PixelOracleOptions) -> Path:
     """Train (or continue, or find done) and return the run's folder; see ``run_latent_gan``."""
     if not 0 < options.dose <= 1:
         raise UserError(f"--dose is a share above 0, up to 1, not {options.dose:g}")
+    if isinstance(options, PixelOracleOptions):
+        return run_pixel_gan(options, PixelOracle)
     return run_latent_gan(options, OracleGan)
 
 

@@ -83,15 +83,19 @@ class PixelGan(GanTraining):
     description, made = "pixel GAN", "pictures"
 
     def __init__(self, options: PixelGanOptions, dataset: Dataset, device: torch.device) -> None:
-        self.data = dataset.options
+        self.data, self.options = dataset.options, options
         config = options.config(self.data.image_size)
-        self.images = dataset.seen("train").to(device)
+        self.images = self.training_images(dataset).to(device)
         self.val = center_crop(dataset.seen("val"), self.data.image_size)
         torch.manual_seed(options.seed)
         generator, discriminator = PixelGenerator(config), PixelDiscriminator(config)
         for network in (generator, discriminator):
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().__init__(AdversarialPair(generator, discriminator, options, device))
+
+    def training_images(self, dataset: Dataset) -> Tensor:
+        """What it is trained on, uint8 (n, stored, stored, 3): seen images; only an oracle has more."""
+        return dataset.seen("train")
 
     def step(self, index: int) -> dict[str, Tensor]:
         """One step of both networks."""
@@ -116,7 +120,7 @@ class PixelGan(GanTraining):
         return {"sharpness": ratio.item(), "d_overfit": overfit(*scores)}
 
 
-def run_pixel_gan(options: PixelGanOptions) -> Path:
+def run_pixel_gan(options: PixelGanOptions, kind: type[PixelGan] = PixelGan) -> Path:
     """Train (or continue, or find done) and return the run's folder.
 
     The folder then holds ``generator.safetensors`` (averaged weights), ``snapshots/`` and ``done.json``.
@@ -129,16 +133,18 @@ def run_pixel_gan(options: PixelGanOptions) -> Path:
     options.config(data.image_size)
     open_run(options, device)
     if not (options.out / "done.json").is_file():
-        for _ in PixelGan(options, open_dataset(data), device).train():
+        for _ in kind(options, open_dataset(data), device).train():
             pass
     return options.out
 
 
-def load_run(folder: Path) -> tuple[PixelGenerator, PixelGanOptions]:
-    """The averaged generator of a finished run, in evaluation mode, and its options."""
+def load_run(
+    folder: Path, kind: type[PixelGanOptions] = PixelGanOptions
+) -> tuple[PixelGenerator, PixelGanOptions]:
+    """The averaged generator of a finished run, in evaluation mode, and its options, of this kind."""
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished pixel GAN; run python -m training.pixel_gan first")
-    saved = options_from_json(PixelGanOptions, read_json(folder / "options.json")["options"])
+    saved = options_from_json(kind, read_json(folder / "options.json")["options"])
     options = replace(saved, out=folder)  # a run's folder may have been moved
     size = load_autoencoder_run(options.autoencoder)[1].image_size
     generator = PixelGenerator(options.config(size))

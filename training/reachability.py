@@ -38,10 +38,12 @@ from explorer.reachability import (
     ORACLE,
     PHOTOGRAPHS,
     PIXEL,
+    PIXEL_ORACLE,
     ROUND_TRIPS,
     SHARED,
     UNTRAINED_PIXEL,
     conclusive,
+    oracle,
 )
 from explorer.reachability_tables import summary
 from explorer.verdict import UNTRAINED
@@ -55,7 +57,7 @@ from training.detail_phase import load_run as load_detail_phase
 from training.device import autocast, device_name, resolve_device
 from training.evaluate import EvaluateOptions, modelled, open_evaluated, scramble_phases
 from training.hits import PASSING, Scored, realism
-from training.inversion import search
+from training.inversion import RATE, search
 from training.judge import JUDGE_NAME, Judge
 from training.judged import REAL, Judged, Searched
 from training.judges import Judges, NetworkJudgeOptions, pixels
@@ -70,7 +72,7 @@ from training.loop import (
     write_json,
 )
 from training.new_class import add_new_class
-from training.oracle import OracleDetailPhase, OracleOptions, run_oracle
+from training.oracle import OracleDetailPhase, OracleOptions, PixelOracleOptions, run_oracle
 from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
 from training.pixel_gan import load_run as load_pixel_gan
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
@@ -87,11 +89,12 @@ class ReachabilityOptions:
     bundle: tyro.conf.Positional[Path]
     """The bundle whose codec and whose kind of GAN are asked."""
     generators: tuple[str, ...] = (LATENT,)
-    """latent, pixel, or both."""
+    """latent, pixel, or both; each with oracles of its own kind."""
     seeds: str = "0-4"
     """Seeds of the GANs and oracles, as 0-4 or 0,1,7; a claim takes five."""
     doses: tuple[float, ...] = (0.01, 0.05, 0.2, 1.0)
-    """Shares of the held-out classes' images that oracles see; 1, the positive control, always."""
+    """Shares of the held-out classes' images that oracles see: 1, the positive control, always; smaller ones
+    in latent GANs alone."""
     dose_seeds: str = "0"
     """Seeds of the oracles of doses below 1."""
     images: int | None = None
@@ -104,7 +107,7 @@ class ReachabilityOptions:
     """Put the bundle's own second stage over the first stages of all seeds and oracles, in place of training
     one for each: a tenth of the time. They then differ in the first stage alone; the verdict says so."""
     pixel_images: int | None = None
-    """Training length of pixel GANs, in crops; their own by default."""
+    """Training length of pixel GANs and their oracles, in crops; their own by default."""
     cheap: bool = False
     """Ask the bundle's own generator alone and train no GAN: too few seeds, and no oracle, for a claim about
     what is produced."""
@@ -436,14 +439,18 @@ class Reachability:
         run_detail_phase(options, second)
         self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2])
 
-    def train_pixel(self, seed: int) -> None:
-        """Train a pixel GAN on the same images, as the bundle's preset has it."""
+    def pixel_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:
+        """Options of a pixel GAN on the same images, as the bundle's preset has it; not watched either."""
         preset = self.bundle.manifest["training"]["autoencoder"]["options"]["preset"]
-        usual = preset_options(PixelGanOptions, "pixel_gan", preset)
-        options = replace(
+        usual = preset_options(kind, "pixel_gan", preset)
+        return replace(
             usual, autoencoder=self.autoencoder_run, images=self.options.pixel_images or usual.images,
-            seed=seed, device=self.options.device, out=self.folder / PIXEL / f"seed-{seed}",
+            seed=seed, device=self.options.device, out=out, snapshots=1, evaluations=1, **values,
         )  # fmt: skip
+
+    def train_pixel(self, seed: int) -> None:
+        """Train a pixel GAN."""
+        options = self.pixel_options(PixelGanOptions, seed, self.folder / PIXEL / f"seed-{seed}")
         generator, _ = load_pixel_gan(run_pixel_gan(options))
         self._enter_pixel(PIXEL, seed, generator)
         if UNTRAINED_PIXEL not in self.sources:
@@ -451,12 +458,25 @@ class Reachability:
             untrained = PixelGenerator(generator.config)
             self._enter_pixel(UNTRAINED_PIXEL, 0, untrained.eval().requires_grad_(False))
 
+    def train_pixel_oracle(self, seed: int) -> None:
+        """Train the oracle of a pixel GAN."""
+        out = self.folder / PIXEL_ORACLE.replace(" ", "-") / f"seed-{seed}"
+        options = self.pixel_options(PixelOracleOptions, seed, out, split_seed=self.options.split_seed)
+        generator, _ = load_pixel_gan(run_oracle(options), PixelOracleOptions)
+        self._enter_pixel(PIXEL_ORACLE, seed, generator)
+
     def _enter_pixel(self, name: str, seed: int, generator: PixelGenerator) -> None:
-        generator.to(self.device)
-        encoder = self.bundle.load_autoencoder().encoder.to(self.device)
+        encoder = self.bundle.load_autoencoder().encoder
+        for network in (generator, encoder):
+            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+        def make(z: Tensor) -> Tensor:
+            with autocast(self.device):  # a search takes as long as training otherwise
+                return encoder(generator(z.to(self.device)).clamp(-1, 1)).flatten(1).float()
+
         self.sources.setdefault(name, {})[seed] = Source(
             generator.config.z_dim,
-            lambda z: encoder(generator(z.to(self.device)).clamp(-1, 1)).flatten(1),
+            make,
             lambda z, rows=slice(None): pictures(generator, z[rows]).numpy(),
             weights_digest(generator),
         )
@@ -540,7 +560,7 @@ class Reachability:
             return {"z": z.numpy(), "distance": distance.numpy()}
 
         slug = f"{name.replace(' ', '-')}-{seed}"
-        budget = (o.targets, o.restarts, o.search_steps)
+        budget = (o.targets, o.restarts, o.search_steps, RATE)
         found = self.kept(f"search-{slug}", self._key(source.key, budget), compute)
         z = torch.from_numpy(found["z"])
         scored = self.score(f"found-{slug}", source.key + repr(budget), lambda: source.draw(z))
@@ -694,14 +714,18 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         tasks.append(("the bundle's own generator", lambda: run.enter_own(own)))
         add(LATENT, own, None, searched=True)
         seeds = dose_seeds = ()
+    kinds: dict[str, tuple[Callable[[int], None], Callable[[int], None]]] = {
+        LATENT: (run.train_latent, lambda seed: run.train_oracle(1.0, seed)),
+        PIXEL: (run.train_pixel, run.train_pixel_oracle),
+    }
     for seed in seeds:
-        for name in options.generators:
-            train = run.train_latent if name == LATENT else run.train_pixel
-            add(name, seed, lambda train=train, seed=seed: train(seed), searched=True)  # type: ignore[misc]
-            if name == PIXEL and seed == seeds[0]:
-                add(UNTRAINED_PIXEL, 0, None, searched=True)
-        add(ORACLE, seed, lambda seed=seed: run.train_oracle(1.0, seed), searched=True)  # type: ignore[misc]
-    for dose in sorted({*options.doses} - {1.0}):
+        for kind in options.generators:
+            for name, train in zip((kind, oracle(kind)), kinds[kind], strict=True):
+                searched = name != PIXEL_ORACLE  # as long as its training again, for no claim
+                add(name, seed, lambda train=train, seed=seed: train(seed), searched)  # type: ignore[misc]
+                if name == PIXEL and seed == seeds[0]:
+                    add(UNTRAINED_PIXEL, 0, None, searched=True)
+    for dose in sorted({*options.doses} - {1.0}) if LATENT in options.generators else []:
         for seed in dose_seeds:
             add(
                 oracle_name(dose), seed,
