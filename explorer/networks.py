@@ -435,12 +435,11 @@ class CascadeGenerator(nn.Module):
             )
             last = self.detail.last
         else:
-            last = nn.Conv2d(width, channels, 3, padding=1)
             self.detail = nn.Sequential(
                 nn.Conv2d(inputs, width, 3, padding=1),
                 *_residual(width, config.blocks),
                 nn.SiLU(),
-                last,
+                last := nn.Conv2d(width, channels, 3, padding=1),
                 nn.Flatten(),
             )
         nn.init.normal_(last.weight, 0, 0.01)  # hardly any detail at first
