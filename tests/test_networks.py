@@ -128,6 +128,8 @@ def randomised(model: torch.nn.Module) -> torch.nn.Module:
         "conv-generator",
         "conv-discriminator",
         "cascade-generator",
+        "attentive-generator",
+        "attentive-critic",
         "code-discriminator",
         "pixel-generator",
         "pixel-discriminator",
