@@ -91,7 +91,8 @@ def _seeds(report: Report, name: str, rung: int, generator: str, alpha: float) -
 def ladder(report: Report, name: str, generator: str, alpha: float, level: float = LEVEL) -> list[Rung]:
     """Representable, reachable on demand, produced: what was counted of one class and one kind of GAN."""
     at, found = at_level(report, name, alpha), evidence(report, name, generator, alpha)
-    samples, of_kind = at["samples"], oracle(generator)  # doses are called after it
+    samples, of_kind = at["samples"], oracle(generator)
+    oracles = [source for source in samples if source.startswith(of_kind)]  # doses are called after it
     false: list[tuple[str, Role, Sequence[Count]]] = []
     if controls := {k: c for k, c in found.fpr.items() if c.n}:
         worst = worst_control(controls, level)
@@ -107,13 +108,13 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
         else [("photographs", "class", [found.originals]), *false],
         [
             ("search for its images", "class", _seeds(report, name, 1, generator, alpha)),
-            ("in the oracle", "oracle", [found_of(at, oracle(generator), CLASS)]),
+            ("in the oracle", "oracle", [found_of(at, of_kind, CLASS)]),
             ("scrambled images", "control", [found_of(at, generator, SCRAMBLED)]),
             ("in an untrained generator", "control", [found_of(at, untrained(generator), CLASS)]),
         ],
         [
             ("samples", "class", _seeds(report, name, 2, generator, alpha)),
-            *((name, "oracle", counts(samples[name])) for name in samples if name.startswith(of_kind)),
+            *((source, "oracle", counts(samples[source])) for source in oracles),
             *((source, "control", counts(samples.get(source, []))) for source in ATTRIBUTION),
             ("untrained generator", "control", counts(samples.get(untrained(generator), []))),
             *false,

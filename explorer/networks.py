@@ -366,8 +366,9 @@ class CascadeConfig:
 
     coarse: the first stage, a GAN on the leading components. noise_channels: of the standard normal noise on
     the code's own layout that the second stage draws detail from. width, blocks: of the second stage's
-    convolutions; the discriminator has its own. attention: blocks of attention in either; 0 for convolutions
-    alone, without normalisation.
+    convolutions; the discriminator has its own. attention: blocks of attention in either, between as many
+    blocks of convolutions before and, in the generator, after; 0 for convolutions alone, without
+    normalisation.
     """
 
     coarse: GanConfig
@@ -410,10 +411,10 @@ class CascadeGenerator(nn.Module):
     """z float (n, z_dim) from a standard normal -> flat codes float (n, code_dim), in two stages.
 
     The first stage makes the leading components. The second adds to the code of these alone, by
-    convolutions, what they leave out, and may mend them too. The idea of the Laplacian pyramid of GANs
-    (Denton et al. 2015, arXiv 1506.05751), in the components of a code instead of the octaves of an image.
-    mean, components, scale: of ``explorer.latent.Standardisation``, set once and not trained. deviation: by
-    how much codes differ from their mean, root mean square.
+    convolutions and perhaps attention, what they leave out, and may mend them too. The idea of the Laplacian
+    pyramid of GANs (Denton et al. 2015, arXiv 1506.05751), in the components of a code instead of the octaves
+    of an image. mean, components, scale: of ``explorer.latent.Standardisation``, set once and not trained.
+    deviation: by how much codes differ from their mean, root mean square.
     """
 
     mean: Tensor

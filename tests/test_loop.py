@@ -142,6 +142,16 @@ def test_options_that_change_what_is_computed_may_not_differ_and_are_named(optio
     assert "seed" not in text
 
 
+def test_a_run_begun_before_an_option_existed_goes_on_with_its_default(options):
+    open_run(options, CPU)
+    written = read_json(options.out / "options.json")
+    del written["options"]["hold_out"]
+    (options.out / "options.json").write_text(json.dumps(written))
+    open_run(options, CPU)
+    with pytest.raises(UserError, match=r"hold_out is \['fox'\], was \[\]"):
+        open_run(replace(options, hold_out=("fox",)), CPU)
+
+
 @pytest.mark.parametrize("value", [{"log_every": 1}, {"checkpoint_every": 1}, {"device": "auto"}])
 def test_options_that_only_say_where_and_how_may_differ(options, value):
     open_run(options, CPU)

@@ -21,7 +21,7 @@ from training.oracle import (
     dosed_images,
     run_oracle,
 )
-from training.pixel_gan import PixelGanOptions
+from training.pixel_gan import PixelGanOptions, run_pixel_gan
 from training.pixel_gan import load_run as load_pixel_gan
 from training.splits import LEARN, judging_parts
 
@@ -78,8 +78,16 @@ def test_that_of_a_pixel_gan_is_trained_on_seen_images_and_those_of_its_dose(fol
     run = PixelOracle(pixel_options(folder, "looked-at", dose=0.2), dataset, torch.device("cpu"))
     wanted = [*dataset.indices("train"), *dosed_images(dataset, 0.2, 0)]
     assert np.array_equal(run.images.numpy(), dataset.store.images[wanted])
-    out = run_oracle(pixel_options(folder, "pixel-oracle"))
-    assert load_pixel_gan(out, PixelOracleOptions)[1].dose == 1.0
+    generator, found = load_pixel_gan(run_oracle(pixel_options(folder, "pixel-oracle")), PixelOracleOptions)
+    out = found.out
+    assert found.dose == 1.0
+    blind, _ = load_pixel_gan(
+        run_pixel_gan(
+            PixelGanOptions(**{**TINY_PIXEL_GAN, "autoencoder": folder / "ae", "out": folder / "pixel-blind"})
+        )
+    )
+    z = torch.randn(4, generator.config.z_dim)
+    assert not torch.equal(generator(z), blind(z))  # the same seed, other images
     with pytest.raises(UserError, match="another kind"):
         load_pixel_gan(out, PixelGanOptions)
 

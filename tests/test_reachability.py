@@ -294,6 +294,8 @@ def test_every_kind_of_gan_that_is_asked_has_its_oracles_trained(tmp_path):
     assert {name for name in report["seeds"] if name.startswith(ORACLE)} == {ORACLE}
     found = json.loads((given.folder / "pixel-oracle" / "seed-0" / "options.json").read_text())["options"]
     assert (found["dose"], found["images"]) == (1.0, 64)
+    for generator in (LATENT, PIXEL):
+        assert len(evidence(report, "7", generator, ALPHA).oracle) == 1
     kinds = {generator: judged(report, generator, ALPHA)["7"].kind for generator in (LATENT, PIXEL)}
     assert set(kinds.values()) == {Kind.INCONCLUSIVE}  # one seed
 

@@ -46,10 +46,11 @@ def _latent_words(manifest: dict[str, Any]) -> Words:
 def _cascade_words(manifest: dict[str, Any]) -> Words:
     first, run = manifest["training"]["latent_gan"], manifest["training"]["detail_phase"]["options"]
     components, explained = first["options"]["latent_dim"], first["done"]["explained_variance"]
+    added = "convolutions and attention" if run.get("attention") else "convolutions"
     return Words(
         title=DUAL_SPACE,
         generator=f"- **Generator**: in two stages. A GAN on {components} principal components makes a "
-        "coarse code; convolutions,\n  trained against a discriminator of whole codes (noise of "
+        f"coarse code; {added},\n  trained against a discriminator of whole codes (noise of "
         f"{run['code_noise']:g} on real ones; {run['real_share']:.0%} of the coarse codes\n  were real "
         "images'), add what it lacks.\n",
         codes=f"The first stage makes {components} principal components, {explained:.1%} of the codes' "

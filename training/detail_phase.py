@@ -1,4 +1,4 @@
-"""The second stage of a latent GAN: convolutions add the detail that its components leave out.
+"""The second stage of a latent GAN: it adds the detail that its components leave out, on the code's layout.
 
     python -m training.latent_gan --phase detail --latent-gan runs/gan --out runs/detail
 
@@ -73,8 +73,9 @@ class DetailPhaseOptions(AdversarialOptions):
     discriminator_blocks: int = 1
     """Residual blocks of the discriminator at each of the two resolutions."""
     attention: int = 0
-    """Blocks of attention among patches of 2 x 2 cells of a code, in either network, whose convolutions are
-    then normalised; 0 for convolutions alone."""
+    """Blocks of attention among patches of 2 x 2 cells, in either network; 0 for convolutions alone. With it
+    convolutions are normalised, widths must be even, residual blocks come before and, in the generator, as
+    many after, and the discriminator has its own at the full resolution only."""
     real_share: float = 0.25
     """Share of the coarse codes that are real images', not the first stage's."""
     code_noise: float = 0.1

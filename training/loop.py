@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, get_type_hints
 
@@ -195,12 +195,18 @@ def check_made_of(path: Path, made_of: Mapping[str, Any], told: str) -> None:
 def open_run(options: RunOptions, device: torch.device) -> None:
     """Create the run's folder and its options.json, or check that it was made with the same options.
 
-    Raises UserError that names the options which differ.
+    An option that there was not yet when the run was begun has its default there. Raises UserError that
+    names the options which differ.
     """
     path = options.out / "options.json"
     ours = options_json(options)
     if path.is_file():
         theirs = read_json(path)["options"]
+        added = {
+            f.name: f.default for f in fields(options) if f.name not in theirs and f.default is not MISSING
+        }
+        usual = options_json(replace(options, **added))
+        theirs = {**{name: usual[name] for name in added}, **theirs}
         mine, before = _comparable(ours), _comparable(theirs)
         differ = [
             f"{k} is {mine.get(k)!r}, was {before.get(k)!r}"

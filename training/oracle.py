@@ -52,7 +52,9 @@ def dosed_images(dataset: Dataset, dose: float, split_seed: int) -> np.ndarray:
     A smaller dose is a part of every larger one. Raises UserError where nothing is held out.
     """
     if not dataset.held_out:
-        raise UserError("the autoencoder's run holds out no class, so there is nothing for an oracle to see")
+        raise UserError(
+            "the run that --autoencoder names holds out no class, so there is nothing for an oracle to see"
+        )
     parts = judging_parts(dataset.store.labels, dataset.splits, split_seed)
     chosen = []
     for name in dataset.held_out:

@@ -125,6 +125,8 @@ class ReachabilityOptions:
     """Random starts of a search."""
     search_steps: int = 200
     """Gradient steps of a search from each start."""
+    search_rate: float = RATE
+    """Learning rate of a search, falling to zero."""
     alphas: tuple[float, ...] = (0.05, 0.02, 0.01, 0.005, 0.002)
     """False-alarm rates at which thresholds are set, on calibration pictures."""
     judge_images: int = 160_000
@@ -555,12 +557,13 @@ class Reachability:
         def compute() -> dict[str, np.ndarray]:
             goal = torch.from_numpy(codes).to(self.device)
             z, distance = search(
-                source.make, goal, source.z_dim, restarts=o.restarts, steps=o.search_steps, seed=seed
-            )
+                source.make, goal, source.z_dim, restarts=o.restarts, steps=o.search_steps,
+                lr=o.search_rate, seed=seed,
+            )  # fmt: skip
             return {"z": z.numpy(), "distance": distance.numpy()}
 
         slug = f"{name.replace(' ', '-')}-{seed}"
-        budget = (o.targets, o.restarts, o.search_steps, RATE)
+        budget = (o.targets, o.restarts, o.search_steps, o.search_rate)
         found = self.kept(f"search-{slug}", self._key(source.key, budget), compute)
         z = torch.from_numpy(found["z"])
         scored = self.score(f"found-{slug}", source.key + repr(budget), lambda: source.draw(z))
