@@ -366,9 +366,8 @@ class CascadeConfig:
 
     coarse: the first stage, a GAN on the leading components. noise_channels: of the standard normal noise on
     the code's own layout that the second stage draws detail from. width, blocks: of the second stage's
-    convolutions; the discriminator has its own. attention: blocks of attention in either, between as many
-    blocks of convolutions before and, in the generator, after; 0 for convolutions alone, without
-    normalisation.
+    convolutions; the discriminator has its own. attention: blocks of attention in either, after ``blocks`` of
+    convolutions and, in the generator, before as many again; 0 for convolutions alone, without normalisation.
     """
 
     coarse: GanConfig
