@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support import TINY_GAN, TINY_PIXEL_GAN, one_sentence, tiny_autoencoder
-from training.autoencoder import load_run
+from tests.support import TINY_AUTOENCODER, TINY_GAN, TINY_PIXEL_GAN, one_sentence, tiny_autoencoder
+from training.autoencoder import AutoencoderOptions, AutoencoderTraining, load_run
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError
 from training.data.dataset import Dataset, open_dataset
@@ -18,6 +18,9 @@ from training.oracle import (
     OracleOptions,
     PixelOracle,
     PixelOracleOptions,
+    SightedAutoencoder,
+    SightedAutoencoderOptions,
+    SightedOracleOptions,
     dosed_images,
     run_oracle,
 )
@@ -90,6 +93,36 @@ def test_that_of_a_pixel_gan_is_trained_on_seen_images_and_those_of_its_dose(fol
     assert not torch.equal(generator(z), blind(z))  # the same seed, other images
     with pytest.raises(UserError, match="another kind"):
         load_pixel_gan(out, PixelGanOptions)
+
+
+def sighted_options(folder: Path, **values) -> SightedAutoencoderOptions:
+    given = {**TINY_AUTOENCODER, "cache": folder / "cache", "out": folder / "sighted", **values}
+    return SightedAutoencoderOptions(**given)
+
+
+def test_an_autoencoder_that_saw_the_class_is_trained_on_its_dose_and_validated_without(folder, dataset):
+    run = SightedAutoencoder(sighted_options(folder, dose=0.2), dataset, torch.device("cpu"))
+    wanted = [*dataset.indices("train"), *dosed_images(dataset, 0.2, 0)]
+    assert np.array_equal(run.images.numpy(), dataset.store.images[wanted])
+    blind = AutoencoderTraining(
+        AutoencoderOptions(**{**TINY_AUTOENCODER, "cache": folder / "cache"}), dataset, torch.device("cpu")
+    )
+    assert torch.equal(run.probe, blind.probe)
+
+
+def test_only_an_oracle_can_be_trained_over_an_autoencoder_that_saw_the_class(folder):
+    codec = run_oracle(sighted_options(folder))
+    given = {**TINY_GAN, "autoencoder": codec}
+    with pytest.raises(UserError, match="another kind") as caught:
+        run_latent_gan(LatentGanOptions(**given, out=folder / "not-blind"))
+    assert one_sentence(caught.value)
+    with pytest.raises(UserError, match="another kind"):
+        run_oracle(OracleOptions(**given, out=folder / "not-blind"))
+    out = run_oracle(SightedOracleOptions(**given, out=folder / "sighted-oracle"))
+    assert load_gan(out, SightedOracleOptions)[2].autoencoder == codec
+    with pytest.raises(UserError, match="another kind"):
+        run_bundle(BundleOptions(latent_gan=out, out=folder / "bundle"))
+    assert not (folder / "bundle").exists()
 
 
 @pytest.mark.parametrize("kind", ["latent_gan", "pixel_gan"])

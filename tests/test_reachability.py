@@ -33,12 +33,15 @@ from explorer.replication import seed_interval
 from explorer.verdict import HELD_OUT, SCRAMBLED, Kind
 from tests.support import copy_unmeasured, one_sentence
 from training import reachability
+from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, check_options
 from training.hits import Scored
 from training.judged import REAL
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
+from training.oracle import SightedAutoencoderOptions
 from training.presets import PRESETS
 from training.reachability import (
+    CODEC_SAW,
     Reachability,
     ReachabilityOptions,
     check_unchanged,
@@ -305,6 +308,34 @@ def test_searching_the_same_images_from_more_seeds_adds_no_images(toy):
     level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
     level["searches"][LATENT]["class"] = [{"hits": hits, "n": 32} for hits in (10, 11, 12, 11, 11)]
     assert evidence(report, "7", LATENT, ALPHA).searches[HELD_OUT].reached == Count(11, 32)
+
+
+def test_an_oracle_whose_codec_saw_the_class_is_decoded_by_that_codec(tmp_path):
+    given = options(tmp_path, codec_saw=True, targets=1)
+    report = run_reachability(given)
+    assert (report["seeds"][CODEC_SAW], report["codec"]) == ([0], "blind")  # the GANs' that are asked about
+    level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
+    assert [count["n"] for count in level["samples"][CODEC_SAW]] == [given.samples]
+    assert len(evidence(report, "7", LATENT, ALPHA).oracle) == 1  # a verdict rests on blind ones alone
+
+    run = reachability.Reachability(given)
+    run.train_sighted_oracle(0)  # found trained
+    source = run.sources[CODEC_SAW][0]
+    folder = given.folder / "oracle-codec-saw" / "seed-0-autoencoder"
+    codec, trained = load_autoencoder(folder, SightedAutoencoderOptions)
+    saved = run.bundle.manifest["training"]["autoencoder"]["options"]
+    assert (trained.dose, trained.hold_out, trained.images) == (1.0, ("7",), saved["images"])
+    z = torch.randn(3, source.z_dim)
+    codes = source.make(z).numpy()
+    np.testing.assert_array_equal(source.draw(z), run.decoded(codes, codec))
+    assert (run.decoded(codes) != run.decoded(codes, codec)).any()
+
+
+@pytest.mark.parametrize("values", [{"cheap": True}, {"generators": ("pixel",)}])
+def test_only_oracles_of_latent_gans_have_a_codec_that_could_have_seen_the_class(tmp_path, values):
+    with pytest.raises(UserError, match="--codec-saw") as caught:
+        run_reachability(options(tmp_path, codec_saw=True, **values))
+    assert one_sentence(caught.value)
 
 
 # What does not belong together

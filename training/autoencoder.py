@@ -138,9 +138,13 @@ class AutoencoderTraining:
             self.model.parameters(), lr=options.lr, betas=(0.9, 0.99), weight_decay=0.01,
             fused=device.type != "mps",
         )  # fmt: skip
-        self.images = dataset.seen("train").to(device)
+        self.images = self.training_images(dataset).to(device)
         val = center_crop(dataset.seen("val"), options.image_size)
         self.probe = val[torch.linspace(0, len(val) - 1, min(512, len(val))).long()]
+
+    def training_images(self, dataset: Dataset) -> Tensor:
+        """Images uint8 (n, stored, stored, 3) to train on: those of the seen classes."""
+        return dataset.seen("train")
 
     def step(self, index: int) -> dict[str, Tensor]:
         """One step of encoder and decoder."""
@@ -199,7 +203,9 @@ class AutoencoderTraining:
         )
 
 
-def run_autoencoder(options: AutoencoderOptions) -> Path:
+def run_autoencoder(
+    options: AutoencoderOptions, kind: type[AutoencoderTraining] = AutoencoderTraining
+) -> Path:
     """Train (or continue, or find done) and return the run's folder.
 
     The folder then holds ``autoencoder.safetensors`` (averaged weights, float32) and ``done.json``.
@@ -214,16 +220,20 @@ def run_autoencoder(options: AutoencoderOptions) -> Path:
     dataset = open_dataset(options)
     open_run(options, device)
     if not (options.out / "done.json").is_file():
-        for _ in AutoencoderTraining(options, dataset, device).train():
+        for _ in kind(options, dataset, device).train():
             pass
     return options.out
 
 
-def load_run(folder: Path) -> tuple[Autoencoder, AutoencoderOptions]:
-    """The trained autoencoder of a finished run, in evaluation mode on the CPU, and its options."""
+def load_run(
+    folder: Path, kind: type[AutoencoderOptions] = AutoencoderOptions
+) -> tuple[Autoencoder, AutoencoderOptions]:
+    """The trained autoencoder of a finished run, in evaluation mode on the CPU, and its options, of the given
+    kind.
+    """
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished autoencoder; run python -m training.autoencoder first")
-    options = options_from_json(AutoencoderOptions, read_json(folder / "options.json")["options"])
+    options = options_from_json(kind, read_json(folder / "options.json")["options"])
     model = Autoencoder(options.config)
     load_weights(folder / "autoencoder.safetensors", model)
     return model.eval().requires_grad_(False), options

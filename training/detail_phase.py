@@ -125,7 +125,7 @@ class DetailPhase(GanTraining):
     def __init__(self, options: DetailPhaseOptions, device: torch.device) -> None:
         coarse, standard, first = latent_gan.load_run(options.latent_gan, self.first_kind)
         config = options.config(coarse.config)
-        model, data = load_autoencoder_run(first.autoencoder)
+        model, data = load_autoencoder_run(first.autoencoder, first.codec_kind)
         dataset = open_dataset(data)
         more = self.more_codes(first, model.to(device), dataset, device)
         codes = latent_gan.seen_codes(first, model, dataset, data.seed, device, more)

@@ -9,7 +9,7 @@ The source and the hold-out are those of the autoencoder. To resume, run the sam
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -27,6 +27,7 @@ from training.adversarial import (
     overfit,
     sample,
 )
+from training.autoencoder import AutoencoderOptions
 from training.autoencoder import load_run as load_autoencoder_run
 from training.cli import UserError, print_dry_run
 from training.codes import training_codes, weights_digest
@@ -68,6 +69,8 @@ class LatentGanOptions(AdversarialOptions):
     the codes by heart. About the noise that the decoder was trained with, pictures hardly change."""
     copies: int = 16
     """Shifted and mirrored copies of every training image to encode."""
+    codec_kind: ClassVar[type[AutoencoderOptions]] = AutoencoderOptions
+    """Options of the run that --autoencoder names."""
 
     def config(self, code_shape: tuple[int, int, int]) -> GanConfig:
         """The networks' shape, over codes of this shape."""
@@ -157,7 +160,7 @@ class LatentGan(GanTraining):
 
     def __init__(self, options: LatentGanOptions, device: torch.device) -> None:
         self.options, self.device = options, device
-        model, data_options = load_autoencoder_run(options.autoencoder)
+        model, data_options = load_autoencoder_run(options.autoencoder, options.codec_kind)
         config = _checked_config(options, model.config.code_shape)
         dataset = open_dataset(data_options)
         check_made_of(
@@ -249,7 +252,7 @@ def run_latent_gan(options: LatentGanOptions, kind: type[LatentGan] = LatentGan)
         print_dry_run(options, steps=options.steps, snapshot_steps=options.snapshot_steps)
         return options.out
     device = resolve_device(options.device)
-    model, _ = load_autoencoder_run(options.autoencoder)
+    model, _ = load_autoencoder_run(options.autoencoder, options.codec_kind)
     _checked_config(options, model.config.code_shape)
     open_run(options, device)
     if not (options.out / "done.json").is_file():
@@ -279,7 +282,7 @@ def load_run(
         raise UserError(f"{folder} holds no finished GAN; run python -m training.latent_gan first")
     saved = options_from_json(kind, read_json(folder / "options.json")["options"])
     options = replace(saved, out=folder)  # a run's folder may have been moved
-    model, _ = load_autoencoder_run(options.autoencoder)
+    model, _ = load_autoencoder_run(options.autoencoder, options.codec_kind)
     generator = Generator(options.config(model.config.code_shape))
     load_weights(folder / "generator.safetensors", generator)
     path = folder / "standardisation.safetensors"

@@ -4,8 +4,9 @@
 
 If an instrument does not find a class in what such a GAN produces, it cannot say that another GAN does not
 produce it. The autoencoder stays the one that never saw the classes ("codec blind"). Pixel GANs have oracles
-of their own, which training/reachability.py trains. A bundle cannot be made of such a run. To resume, run the
-same command again.
+of their own, and in another arm the autoencoder has seen the classes, too ("codec saw it");
+training/reachability.py trains either. A bundle cannot be made of such a run. To resume, run the same command
+again.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from explorer.networks import Autoencoder
+from training.autoencoder import AutoencoderOptions, AutoencoderTraining, run_autoencoder
 from training.cli import UserError
 from training.codes import augmented_codes
 from training.data.dataset import Dataset
@@ -46,6 +48,18 @@ class PixelOracleOptions(PixelGanOptions, Dose):
     """Options of the oracle of a pixel GAN."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SightedAutoencoderOptions(AutoencoderOptions, Dose):
+    """Options of an autoencoder that has seen held-out images, for an oracle over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SightedOracleOptions(OracleOptions):
+    """Options of an oracle over such an autoencoder."""
+
+    codec_kind = SightedAutoencoderOptions
+
+
 def dosed_images(dataset: Dataset, dose: float, split_seed: int) -> np.ndarray:
     """Positions int64 of the held-out images that an oracle of this dose sees; at least one of each class.
 
@@ -65,9 +79,14 @@ def dosed_images(dataset: Dataset, dose: float, split_seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
+def _dosed(options: Dose, dataset: Dataset) -> Tensor:
+    chosen = dosed_images(dataset, options.dose, options.split_seed)
+    return torch.from_numpy(dataset.store.images[chosen])
+
+
 def dosed_codes(o: OracleOptions, model: Autoencoder, dataset: Dataset, device: torch.device) -> Tensor:
     """Codes float32 (k, code_dim) of an oracle's held-out images, shifted and mirrored as seen images are."""
-    images = torch.from_numpy(dataset.store.images[dosed_images(dataset, o.dose, o.split_seed)])
+    images = _dosed(o, dataset)
     return augmented_codes(model, images, dataset.options, o.copies, o.split_seed, device, o.precision)
 
 
@@ -91,6 +110,12 @@ class OracleDetailPhase(DetailPhase):
         return dosed_codes(first, model, dataset, device)
 
 
+class SightedDetailPhase(OracleDetailPhase):
+    """The second stage of an oracle whose autoencoder has seen the classes, too."""
+
+    first_kind = SightedOracleOptions
+
+
 class PixelOracle(PixelGan):
     """A pixel GAN on crops of seen images and of some held-out ones."""
 
@@ -98,17 +123,27 @@ class PixelOracle(PixelGan):
 
     def training_images(self, dataset: Dataset) -> Tensor:
         """Those of a pixel GAN, and the held-out images of its dose."""
-        o = self.options
-        held_out = dataset.store.images[dosed_images(dataset, o.dose, o.split_seed)]
-        return torch.cat([super().training_images(dataset), torch.from_numpy(held_out)])
+        return torch.cat([super().training_images(dataset), _dosed(self.options, dataset)])
 
 
-def run_oracle(options: OracleOptions | PixelOracleOptions) -> Path:
+class SightedAutoencoder(AutoencoderTraining):
+    """An autoencoder on seen images and on some held-out ones."""
+
+    options: SightedAutoencoderOptions
+
+    def training_images(self, dataset: Dataset) -> Tensor:
+        """Those of an autoencoder, and the held-out images of its dose."""
+        return torch.cat([super().training_images(dataset), _dosed(self.options, dataset)])
+
+
+def run_oracle(options: OracleOptions | PixelOracleOptions | SightedAutoencoderOptions) -> Path:
     """Train (or continue, or find done) and return the run's folder; see ``run_latent_gan``."""
     if not 0 < options.dose <= 1:
         raise UserError(f"--dose is a share above 0, up to 1, not {options.dose:g}")
     if isinstance(options, PixelOracleOptions):
         return run_pixel_gan(options, PixelOracle)
+    if isinstance(options, SightedAutoencoderOptions):
+        return run_autoencoder(options, SightedAutoencoder)
     return run_latent_gan(options, OracleGan)
 
 

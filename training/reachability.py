@@ -30,7 +30,14 @@ from tqdm import tqdm
 from explorer.bundle import REACHABILITY, Bundle, BundleError, read_manifest, update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
 from explorer.latent import Standardisation, nearest
-from explorer.networks import CascadeGenerator, GanConfig, Generator, PixelGanConfig, PixelGenerator
+from explorer.networks import (
+    Autoencoder,
+    CascadeGenerator,
+    GanConfig,
+    Generator,
+    PixelGanConfig,
+    PixelGenerator,
+)
 from explorer.new_class import FILE, NewClass
 from explorer.reachability import (
     CUT,
@@ -72,12 +79,21 @@ from training.loop import (
     write_json,
 )
 from training.new_class import add_new_class
-from training.oracle import OracleDetailPhase, OracleOptions, PixelOracleOptions, run_oracle
+from training.oracle import (
+    OracleDetailPhase,
+    OracleOptions,
+    PixelOracleOptions,
+    SightedAutoencoderOptions,
+    SightedDetailPhase,
+    SightedOracleOptions,
+    run_oracle,
+)
 from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
 from training.pixel_gan import load_run as load_pixel_gan
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
 
 log = logging.getLogger(__name__)
+CODEC_SAW = f"{ORACLE}, codec saw it"
 SHOWN = 8  # pictures of a kind in the report
 WEIGHTS = ("autoencoder.safetensors", "generator.safetensors")
 
@@ -96,7 +112,10 @@ class ReachabilityOptions:
     """Shares of the held-out classes' images that oracles see: 1, the positive control, always; smaller ones
     in latent GANs alone."""
     dose_seeds: str = "0"
-    """Seeds of the oracles of doses below 1."""
+    """Seeds of the oracles of doses below 1, and of those whose codec saw the classes."""
+    codec_saw: bool = False
+    """Train oracles whose codec saw the held-out classes, too, and whose second stage, if any, is their own:
+    what a codec that never saw them costs. Each takes as long as the bundle took."""
     images: int | None = None
     """Training length of latent GANs and oracles, in codes; the bundle's own by default."""
     width: int | None = None
@@ -243,10 +262,10 @@ class Reachability:
 
     # What pictures are shown to the judges
 
-    def decoded(self, codes: np.ndarray) -> np.ndarray:
-        """Pictures uint8 (n, s, s, 3) of codes float (n, code_dim)."""
+    def decoded(self, codes: np.ndarray, model: Autoencoder | None = None) -> np.ndarray:
+        """Pictures uint8 (n, s, s, 3) of codes float (n, code_dim); by the bundle's codec, if by no other."""
         with autocast(torch.device("cpu")):
-            return decode(self.model, codes)
+            return decode(model or self.model, codes)
 
     def real(self, kind: str, rows: np.ndarray) -> np.ndarray:
         """Real images as photographs, as round trips, or as the GAN could at best show them: round trips of
@@ -395,13 +414,15 @@ class Reachability:
         assert not isinstance(generator, PixelGenerator)  # as its configuration said
         self._enter_latent(LATENT, seed, generator, self.bundle.standardisation)
 
-    def latent_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:
+    def latent_options(
+        self, kind: Any, seed: int, out: Path, autoencoder: Path | None = None, **values: Any
+    ) -> Any:
         """Options of a GAN like the bundle's own. It is not watched while it trains: that takes long."""
         o, saved = self.options, self.bundle.manifest["training"]["latent_gan"]["options"]
         return replace(
-            options_from_json(kind, saved), seed=seed, out=out, autoencoder=self.autoencoder_run,
-            images=o.images or saved["images"], width=o.width or saved["width"], device=o.device,
-            snapshots=1, evaluations=1, **values,
+            options_from_json(kind, saved), seed=seed, out=out,
+            autoencoder=autoencoder or self.autoencoder_run, images=o.images or saved["images"],
+            width=o.width or saved["width"], device=o.device, snapshots=1, evaluations=1, **values,
         )  # fmt: skip
 
     def train_latent(self, seed: int) -> None:
@@ -418,12 +439,36 @@ class Reachability:
         run_oracle(self.latent_options(OracleOptions, seed, out, dose=dose, split_seed=split_seed))
         self._enter_trained(name, seed, out, OracleOptions, OracleDetailPhase)
 
-    def _enter_trained(self, name: str, seed: int, first: Path, kind: Any, second: type[DetailPhase]) -> None:
-        """A trained GAN, with a detail phase over it where the bundle's has one."""
+    def train_sighted_oracle(self, seed: int) -> None:
+        """Train an oracle whose codec saw the held-out classes, too."""
+        out, split_seed = self.folder / "oracle-codec-saw" / f"seed-{seed}", self.options.split_seed
+        saved = self.bundle.manifest["training"]["autoencoder"]["options"]
+        codec = replace(
+            options_from_json(SightedAutoencoderOptions, {**saved, **options_json(self.dataset.options)}),
+            seed=seed, split_seed=split_seed, device=self.options.device,
+            out=out.with_name(f"{out.name}-autoencoder"),
+        )  # fmt: skip
+        model, _ = load_autoencoder(run_oracle(codec), SightedAutoencoderOptions)
+        run_oracle(self.latent_options(SightedOracleOptions, seed, out, codec.out, split_seed=split_seed))
+        self._enter_trained(CODEC_SAW, seed, out, SightedOracleOptions, SightedDetailPhase, model)
+
+    def _enter_trained(
+        self,
+        name: str,
+        seed: int,
+        first: Path,
+        kind: Any,
+        second: type[DetailPhase],
+        codec: Autoencoder | None = None,
+    ) -> None:
+        """A trained GAN, with a detail phase over it where the bundle's has one.
+
+        codec: its own, if it is not over the bundle's. Then it cannot share the bundle's second stage.
+        """
         if isinstance(self.gan_config, GanConfig):
-            self._enter_latent(name, seed, *load_latent_gan(first, kind)[:2])
+            self._enter_latent(name, seed, *load_latent_gan(first, kind)[:2], codec)
             return
-        if self.options.share_detail:
+        if self.options.share_detail and codec is None:
             coarse, standard, _ = load_latent_gan(first, kind)
             generator = self.bundle.load_generator()
             assert isinstance(generator, CascadeGenerator)
@@ -439,7 +484,7 @@ class Reachability:
             images=self.options.detail_images or saved["images"], evaluations=1,
         )  # fmt: skip
         run_detail_phase(options, second)
-        self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2])
+        self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2], codec)
 
     def pixel_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:
         """Options of a pixel GAN on the same images, as the bundle's preset has it; not watched either."""
@@ -484,9 +529,14 @@ class Reachability:
         )
 
     def _enter_latent(
-        self, name: str, seed: int, generator: Generator | CascadeGenerator, standard: Standardisation
+        self,
+        name: str,
+        seed: int,
+        generator: Generator | CascadeGenerator,
+        standard: Standardisation,
+        codec: Autoencoder | None = None,
     ) -> None:
-        key = weights_digest(generator) + digest(standard)
+        key = weights_digest(generator) + digest(standard) + (weights_digest(codec) if codec else "")
         generator.to(self.device)
         standard = standard.to(self.device)
 
@@ -497,7 +547,7 @@ class Reachability:
         def draw(z: Tensor, rows: Any = slice(None)) -> np.ndarray:
             with torch.inference_mode():
                 codes = torch.cat([make(part).cpu() for part in z[rows].split(1024)])
-            return self.decoded(codes.numpy())
+            return self.decoded(codes.numpy(), codec)
 
         self.sources.setdefault(name, {})[seed] = Source(generator.config.z_dim, make, draw, key)
 
@@ -681,6 +731,10 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         raise UserError("--cheap asks the bundle's own generator alone; leave out --generators")
     if options.cheap and options.share_detail:
         raise UserError("--cheap trains no GAN; leave out --share-detail")
+    if options.codec_saw and (options.cheap or LATENT not in options.generators):
+        raise UserError(
+            "--codec-saw trains oracles of latent GANs; leave out --cheap, and name latent among --generators"
+        )
     if options.cheap and options.train_only:
         raise UserError("--cheap trains no GAN; leave out --train-only")
     if options.new_class is not None and not options.cheap:
@@ -728,6 +782,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
                 add(name, seed, lambda train=train, seed=seed: train(seed), searched)  # type: ignore[misc]
                 if name == PIXEL and seed == seeds[0]:
                     add(UNTRAINED_PIXEL, 0, None, searched=True)
+    for seed in dose_seeds if options.codec_saw else ():
+        add(CODEC_SAW, seed, lambda seed=seed: run.train_sighted_oracle(seed), searched=False)  # type: ignore[misc]
     for dose in sorted({*options.doses} - {1.0}) if LATENT in options.generators else []:
         for seed in dose_seeds:
             add(
