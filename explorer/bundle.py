@@ -44,6 +44,8 @@ VERSION = 2
 SPLITS = ("train", "val", "held_out")
 MANIFEST = "bundle.json"
 CARD = "README.md"
+NAMES = "images.json.gz"
+PLAIN_NAMES = "images.json"  # in its place in bundles written until November 2026
 # Every file a bundle must have beside its manifest.
 FILES = (
     "autoencoder.safetensors",
@@ -53,7 +55,7 @@ FILES = (
     "latents.safetensors",
     "map.safetensors",
     "judge.safetensors",
-    "images.json",
+    NAMES,
     "curves.json",
     CARD,
 )
@@ -367,7 +369,9 @@ def check_reachability(found: dict[str, Any], path: Path, images: int) -> dict[s
 
 
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
-    listed = [*FILES, *(name for name in ADDED if name in manifest["files"])]
+    names_file = PLAIN_NAMES if PLAIN_NAMES in manifest["files"] else NAMES
+    needed = (names_file if name == NAMES else name for name in FILES)
+    listed = [*needed, *(name for name in ADDED if name in manifest["files"])]
     contents = {name: _read(path / name) for name in listed}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
@@ -376,11 +380,14 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
                 "get the bundle again"
             )
 
-    def arrays_of(name: str) -> dict[str, np.ndarray]:
-        def load(content: bytes) -> dict[str, np.ndarray]:
-            return load_arrays(gzip.decompress(content) if name.endswith(".gz") else content)
+    def parsed(name: str, parse: Callable[[bytes], Any]) -> Any:
+        def load(content: bytes) -> Any:
+            return parse(gzip.decompress(content) if name.endswith(".gz") else content)
 
         return _parse(path / name, load, contents[name])
+
+    def arrays_of(name: str) -> dict[str, np.ndarray]:
+        return parsed(name, load_arrays)
 
     def added(name: str, check: Callable[[Any, Path], dict[str, Any]]) -> dict[str, Any] | None:
         if name not in contents:
@@ -479,11 +486,9 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         _expect(latents, path / "latents.safetensors", {"generated_latents": (m, latent_dim)})
         stored = torch.from_numpy(latents["generated_latents"].astype(np.float32))
         stored_codes = standard.to_codes(stored).numpy()
-    names = _parse(
-        path / "images.json", lambda text: tuple(json.loads(text)["names"]), contents["images.json"]
-    )
+    names = parsed(names_file, lambda text: tuple(json.loads(text)["names"]))
     if len(names) != n:
-        raise BundleError(f"{path / 'images.json'} names {len(names)} images, not {n}; get the bundle again")
+        raise BundleError(f"{path / names_file} names {len(names)} images, not {n}; get the bundle again")
     bundle = Bundle(
         path=path,
         manifest=manifest,
@@ -582,7 +587,8 @@ def write_bundle(
             content = to_bytes({k: np.asarray(v, dtype, order="C") for k, (v, dtype) in arrays.items()})
             (temporary / f"{name}.safetensors").write_bytes(content)
         (temporary / "codes.safetensors.gz").write_bytes(gzip.compress(to_bytes(codes), mtime=0))
-        (temporary / "images.json").write_text(json.dumps({"names": names}))
+        named = json.dumps({"names": names}).encode()
+        (temporary / NAMES).write_bytes(gzip.compress(named, mtime=0))
         (temporary / "curves.json").write_text(json.dumps(curves))
         (temporary / CARD).write_text(card, encoding="utf-8")
         whole = {
@@ -624,7 +630,7 @@ def update_bundle(path: Path, added: Mapping[str, Mapping[str, Any]], card: str 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write bundle.json with the hashes of the files that are there."""
-    contents = {f: (folder / f).read_bytes() for f in (*FILES, *ADDED) if (folder / f).is_file()}
+    contents = {f: (folder / f).read_bytes() for f in (*FILES, PLAIN_NAMES, *ADDED) if (folder / f).is_file()}
     files = {f: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for f, c in contents.items()}
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n")
 

@@ -21,12 +21,15 @@ from explorer.bundle import (
     ADDED,
     FILES,
     MANIFEST,
+    NAMES,
+    PLAIN_NAMES,
     SPLITS,
     Bundle,
     BundleError,
     list_bundles,
     open_bundle,
     quantise,
+    update_bundle,
     write_bundle,
 )
 from explorer.decoding import decode
@@ -403,9 +406,23 @@ def test_the_components_beside_a_pixel_generator_must_be_counted(pixels):
 
 
 def test_names_must_be_as_many_as_images(copy):
-    (copy / "images.json").write_text('{"names": ["one"]}')
-    fix_hash(copy, "images.json")
-    assert "names 1 images, not 12" in refused(copy, "images.json")
+    (copy / NAMES).write_bytes(gzip.compress(b'{"names": ["one"]}'))
+    fix_hash(copy, NAMES)
+    assert "names 1 images, not 12" in refused(copy, NAMES)
+
+
+def test_a_bundle_with_names_as_they_were_kept_before_can_be_opened_and_added_to(copy):
+    bundle = open_bundle(copy)
+    plain = gzip.decompress((copy / NAMES).read_bytes())
+    (copy / NAMES).unlink()
+    (copy / PLAIN_NAMES).write_bytes(plain)
+    change_manifest(copy, lambda m: m["files"].update({PLAIN_NAMES: m["files"].pop(NAMES)}))
+    fix_hash(copy, PLAIN_NAMES)
+    assert open_bundle(copy).names == bundle.names
+    update_bundle(copy, {}, card="Another card")
+    assert open_bundle(copy).names == bundle.names
+    (copy / PLAIN_NAMES).write_bytes(plain[:-9])
+    assert "SHA-256" in refused(copy, PLAIN_NAMES)
 
 
 # Writing
