@@ -23,6 +23,7 @@ OTHERS = {  # what people are told for these of other classes: false positives
 }
 PERMUTED = "permuted labels"
 UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
+CODEC_SAW = f"{ORACLE}, codec saw it"  # one whose codec and second stage saw the class, too
 PIXEL_ORACLE = "pixel oracle"  # what ORACLE is to a latent GAN
 CLASS = "class"
 SHARED = "shared"  # the second stage of a latent GAN, by all seeds

@@ -3,7 +3,7 @@
 from math import exp
 
 from explorer.rates import pooled, share
-from explorer.reachability import Report, at_level, counts, evidence, held_out, told
+from explorer.reachability import CODEC_SAW, Report, at_level, counts, evidence, held_out, told
 from explorer.verdict import Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}
@@ -53,6 +53,11 @@ def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Ve
         rows["Second stage"] = (
             "the bundle's own, which never saw the class, over the first stage of each seed and oracle: "
             "these differ in the first stage alone"
+            + (
+                ", but for an oracle whose codec saw the class: it has its own"
+                if CODEC_SAW in at["samples"]
+                else ""
+            )
         )
     rows["Features of the linear judge and of the gate"] = report["features"]
     rows["Measured"] = f"on {report['device']} by `{report['command']}`"

@@ -16,9 +16,10 @@ from explorer import session
 from explorer.bundle import Bundle, BundleError, open_bundle
 from explorer.decoding import decode
 from explorer.generation import CascadeGeneration, load_generation
-from explorer.reachability import CUT, LATENT, ROUND_TRIPS, SHARED, evidence
+from explorer.reachability import CODEC_SAW, CUT, LATENT, ROUND_TRIPS, SHARED, evidence
 from tests.support import TINY_DETAIL_PHASE, TINY_GAN, one_sentence, paint_over, tiny_autoencoder
 from training import detail_phase, latent_gan
+from training.autoencoder import load_run as load_autoencoder
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError, preset_options
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
@@ -26,7 +27,13 @@ from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
 from training.loop import read_json, write_json
 from training.metrics import frechet_distance
-from training.oracle import OracleDetailPhase, OracleOptions, run_oracle
+from training.oracle import (
+    OracleDetailPhase,
+    OracleOptions,
+    SightedAutoencoderOptions,
+    SightedDetailPhase,
+    run_oracle,
+)
 from training.reachability import Reachability, ReachabilityOptions, run_reachability
 
 
@@ -315,6 +322,21 @@ def test_all_seeds_can_share_the_second_stage_and_the_report_says_so(path, folde
         expected = standard.mean + flat + generator.detail(layers) * generator.deviation
         torch.testing.assert_close(run.sources[name][0].make(z), expected)
     assert run.detail == SHARED
+
+
+def test_an_oracle_whose_codec_saw_the_class_shares_no_second_stage(path, folder, tmp_path):
+    """The bundle's is over codes of another space."""
+    run = Reachability(asked(path, folder, tmp_path / "run", share_detail=True, detail_images=96))
+    run.train_sighted_oracle(0)
+    out = tmp_path / "run" / "oracle-codec-saw" / "seed-0-detail"
+    assert read_json(out / "done.json")["images"] == 96
+    generator = detail_phase.load_run(out, SightedDetailPhase)[0]
+    source, z = run.sources[CODEC_SAW][0], torch.randn(5, 4 + 2 * 16)
+    torch.testing.assert_close(source.make(z), generator(z))
+    codec, _ = load_autoencoder(out.with_name("seed-0-autoencoder"), SightedAutoencoderOptions)
+    np.testing.assert_array_equal(source.draw(z), run.decoded(generator(z).numpy(), codec))
+    with pytest.raises(UserError, match="another kind"):
+        run_bundle(BundleOptions(detail_phase=out, out=tmp_path / "bundle", judge=False))
 
 
 def test_a_gan_of_one_stage_has_no_second_to_share(folder, tmp_path, path):

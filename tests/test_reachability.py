@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from explorer.bundle import REACHABILITY, BundleError, open_bundle
 from explorer.rates import Count
 from explorer.reachability import (
+    CODEC_SAW,
     CUT,
     GATED,
     LATENT,
@@ -41,7 +42,6 @@ from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth,
 from training.oracle import SightedAutoencoderOptions
 from training.presets import PRESETS
 from training.reachability import (
-    CODEC_SAW,
     Reachability,
     ReachabilityOptions,
     check_unchanged,

@@ -1,6 +1,8 @@
 """Why a verdict may be believed: what is said is what was counted."""
 
-from explorer.reachability import SHARED, judged
+from copy import deepcopy
+
+from explorer.reachability import CODEC_SAW, SHARED, judged
 from explorer.trust import reasons
 from tests.support import tiny_reachability
 
@@ -29,6 +31,14 @@ def test_a_second_stage_that_all_seeds_share_is_said_to_be():
     found = reasons(report, "3", "latent", 0.01, verdict)
     assert "differ in the first stage alone" in found["Second stage"]
     assert "Second stage" not in why("3")
+
+
+def test_an_oracle_whose_codec_saw_the_class_is_said_to_have_a_second_stage_of_its_own():
+    report = deepcopy({**FOUND, "detail": SHARED})
+    verdict = judged(report, "latent", 0.01)["3"]
+    assert "codec saw" not in reasons(report, "3", "latent", 0.01, verdict)["Second stage"]
+    report["classes"]["3"]["levels"]["0.01"]["samples"][CODEC_SAW] = [{"hits": 9, "n": 10_000}]
+    assert reasons(report, "3", "latent", 0.01, verdict)["Second stage"].endswith("it has its own")
 
 
 def test_every_false_positive_control_has_its_rate_and_n():

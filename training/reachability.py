@@ -40,6 +40,7 @@ from explorer.networks import (
 )
 from explorer.new_class import FILE, NewClass
 from explorer.reachability import (
+    CODEC_SAW,
     CUT,
     LATENT,
     ORACLE,
@@ -93,7 +94,6 @@ from training.pixel_gan import load_run as load_pixel_gan
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
 
 log = logging.getLogger(__name__)
-CODEC_SAW = f"{ORACLE}, codec saw it"
 SHOWN = 8  # pictures of a kind in the report
 WEIGHTS = ("autoencoder.safetensors", "generator.safetensors")
 
