@@ -50,6 +50,20 @@ def test_what_passes_thresholds_and_gate_is_a_hit(judged):
     assert level[PERMUTED] == {"latent": {"hits": 3, "n": 8}}
 
 
+def test_images_remade_more_than_once_count_for_what_they_are_worth(judged):
+    """The ten of the class: five are hits both times, two once, three (far from real ones) never."""
+    cut = judged.real[ROUND_TRIPS]
+    again = Scored(cut.judges, cut.permuted, cut.distance.copy())
+    again.distance[-5:-3] = 9
+    level = replace(judged, real={**judged.real, CUT: cut}, remade=[again]).level(HELD_OUT, 0.05)
+    asked = {"images": 10, "pictures": 20, "pictures_hit": 12}
+    assert {k: level[CUT][k] for k in asked} == asked
+    assert (level[CUT]["hits"], level[CUT]["n"]) == (6, 10)  # worth no more than that: images mostly agree
+    of_others = level["false_positives"][CUT]
+    assert of_others == {"hits": 2, "n": 80, "images": 80, "pictures": 160, "pictures_hit": 4}
+    assert set(level[ROUND_TRIPS]) == {"hits", "n"}
+
+
 def test_a_rate_that_too_few_images_can_promise_makes_nothing_a_hit(judged):
     level = judged.level(HELD_OUT, 0.01)
     assert level["thresholds"] == [None, None]

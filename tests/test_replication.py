@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explorer.prevalence import lang_reiczigel_interval, melded_interval
-from explorer.rates import Count
+from explorer.rates import Count, clopper_pearson
 from explorer.replication import (
     chance_above_all,
     effective_count,
@@ -16,6 +16,7 @@ from explorer.replication import (
     holm,
     p_more,
     seed_interval,
+    worth_of_repeats,
 )
 
 TPR, FPR = Count(180, 300), Count(3, 3_000)
@@ -131,6 +132,43 @@ def test_p_values_are_probabilities(hits) -> None:
     assert 0 < p_more(seeds, [FPR]) <= 1
     assert p_more(seeds, seeds) > 0.3  # nothing is above itself
     assert p_more(seeds, []) == p_more([], seeds) == 1
+
+
+def test_answers_that_agree_about_an_image_are_worth_one_each():
+    assert worth_of_repeats([8] * 30 + [0] * 70, 8) == Count(30, 100)
+    assert worth_of_repeats([1] * 30 + [0] * 70, 1) == Count(30, 100)
+    assert worth_of_repeats([0] * 70, 8) == Count(0, 70)  # nothing shows how alike answers are
+    assert worth_of_repeats([8] * 70, 8) == Count(70, 70)
+
+
+def test_independent_answers_are_worth_nearly_all_of_them():
+    hits = np.random.default_rng(0).binomial(8, 0.1, 1_000)
+    worth = worth_of_repeats(hits.tolist(), 8)
+    assert 0.85 * 8_000 < worth.n <= 8_000
+    assert worth.rate == pytest.approx(hits.sum() / 8_000, rel=1e-3)
+
+
+@pytest.mark.parametrize(("rate", "alike"), [(0.02, 0.05), (0.02, 0.5), (0.3, 0.3)])
+def test_the_interval_of_repeated_answers_covers(rate, alike):
+    """Images differ in how often they are hit: Beta distributed, with this correlation of two answers."""
+    rng, missed = np.random.default_rng(1), 0
+    for _ in range(400):
+        of_image = rng.beta(rate * (1 / alike - 1), (1 - rate) * (1 / alike - 1), 400)
+        worth = worth_of_repeats(rng.binomial(8, of_image).tolist(), 8)
+        low, high = clopper_pearson(worth.hits, worth.n)
+        missed += not low <= rate <= high
+    assert missed / 400 < 0.08  # 5 % promised; a rate of 0.08 or more has a chance of 1 in 150 then
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=60))
+def test_repeats_are_worth_at_least_the_images_and_at_most_all_answers(hits):
+    worth = worth_of_repeats(hits, 4)
+    assert 0 <= worth.hits <= worth.n
+    rate = sum(hits) / (4 * len(hits))
+    assert worth.n <= 4 * len(hits)
+    if sum(hits) > 4 * len(hits) / 10:
+        assert worth.n >= len(hits) - 1 / rate
+    assert abs(worth.rate - rate) <= 1 / worth.n
 
 
 def test_holm_by_hand() -> None:

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 
-from explorer.reachability import CODEC_SAW, SHARED, judged
+from explorer.reachability import CODEC_SAW, CUT, SHARED, judged
 from explorer.trust import reasons
 from tests.support import tiny_reachability
 
@@ -39,6 +39,20 @@ def test_an_oracle_whose_codec_saw_the_class_is_said_to_have_a_second_stage_of_i
     assert "codec saw" not in reasons(report, "3", "latent", 0.01, verdict)["Second stage"]
     report["classes"]["3"]["levels"]["0.01"]["samples"][CODEC_SAW] = [{"hits": 9, "n": 10_000}]
     assert reasons(report, "3", "latent", 0.01, verdict)["Second stage"].endswith("it has its own")
+
+
+def test_images_that_were_remade_more_than_once_are_said_to_be():
+    report = deepcopy(FOUND)
+    level = report["classes"]["3"]["levels"]["0.01"]
+    level[CUT] |= {"hits": 300, "n": 600, "images": 300, "pictures": 2_400, "pictures_hit": 1_200}
+    others = level["false_positives"][CUT]
+    others |= {"hits": 20, "n": 9_000, "images": 3_000, "pictures": 24_000, "pictures_hit": 53}
+    verdict = judged(report, "latent", 0.01)["3"]
+    found = reasons(report, "3", "latent", 0.01, verdict)
+    assert "of 600 test images" in found["True positives"]
+    assert found["True positives"].endswith("(what 300, each remade 8 times with other detail, are worth)")
+    assert "of 9,000 (what 3,000, each" in found["False positives: others, remade by the GAN"]
+    assert "remade 8" not in found["False positives: round trips of others"]
 
 
 def test_every_false_positive_control_has_its_rate_and_n():

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from explorer.reachability import CLASS, CUT, GATED, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
+from explorer.replication import worth_of_repeats
 from explorer.verdict import SCRAMBLED
 from training.hits import Scored, gate, is_hit, thresholds
 from training.splits import CALIBRATION, TEST
@@ -43,7 +44,8 @@ class Judged:
 
     labels: int (m,) and parts: str (m,), of the calibration and test images. held_out: the classes that no
     network was trained on. real: these images, by the ``REAL`` kind that was judged. made: samples, by source
-    and seed. searched: by source.
+    and seed. searched: by source. remade: the images again as the GAN could at best show them, each time with
+    other generated detail.
     """
 
     labels: np.ndarray
@@ -52,6 +54,7 @@ class Judged:
     real: dict[str, Scored] = field(default_factory=dict)
     made: dict[str, dict[int, Scored]] = field(default_factory=dict)
     searched: dict[str, list[Searched]] = field(default_factory=dict)
+    remade: list[Scored] = field(default_factory=list)
 
     @property
     def within(self) -> float:
@@ -69,6 +72,21 @@ class Judged:
         def hits(scored: Scored) -> dict[str, int]:
             return count(is_hit(scored.judges[:, :, label], scored.distance, limits, within))
 
+        def real(kind: str, rows: np.ndarray) -> dict[str, int]:
+            if kind != CUT or not self.remade:
+                return hits(self.real[kind][rows])
+            repeats = [self.real[kind], *self.remade]
+            found = np.sum(
+                [is_hit(s.judges[rows, :, label], s.distance[rows], limits, within) for s in repeats], axis=0
+            )
+            worth = worth_of_repeats(found.tolist(), len(repeats))
+            asked = {
+                "images": len(found),
+                "pictures": len(found) * len(repeats),
+                "pictures_hit": int(found.sum()),
+            }
+            return {"hits": worth.hits, "n": worth.n, **asked}
+
         # A judge that gives every picture the same answer raises not even the false alarms that it was
         # allowed, so what it does not find says nothing: then nothing was counted.
         allowed = len(negatives) - int(np.ceil((1 - alpha) * (len(negatives) + 1)))
@@ -85,8 +103,8 @@ class Judged:
             # Photographs show what judges know, and need no gate; as true samples of a pixel GAN they do.
             PHOTOGRAPHS: count(is_hit(photographs.judges[:, :, label], photographs.distance, limits, np.inf)),
             GATED: hits(photographs),
-            **{kind: hits(self.real[kind][own & tested]) for kind in (ROUND_TRIPS, CUT)},
-            "false_positives": {kind: hits(scored[other & tested]) for kind, scored in self.real.items()},
+            **{kind: real(kind, own & tested) for kind in (ROUND_TRIPS, CUT)},
+            "false_positives": {kind: real(kind, other & tested) for kind in self.real},
             PERMUTED: {
                 source: count(np.concatenate([permuted(scored) for scored in by_seed.values()]))
                 for source, by_seed in self.made.items()

@@ -97,6 +97,8 @@ class KnownTruth:
         self.run.learn()
         for kind in REAL:
             self.run.judge_real(kind)
+        for repeat in range(1, self.run.repeats):
+            self.run.judge_remade(repeat)
         self.run.enter_controls()
         for name in (UNTRAINED, *ATTRIBUTION):
             self.run.judge_samples(name, 0)

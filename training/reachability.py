@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +138,9 @@ class ReachabilityOptions:
     out; with --cheap. Its report stays in --out."""
     samples: int = 10_000
     """Samples drawn from each generator and control."""
+    repeats: int = 8
+    """How often test images are remade as a GAN in two stages could at best show them, with other detail each
+    time; once with --cheap. More say more of the same images."""
     targets: int = 32
     """Images of each class that are searched for."""
     restarts: int = 4
@@ -284,13 +287,15 @@ class Reachability:
         return digest(self.bundle.standardisation) + second
 
     @torch.inference_mode()
-    def remade(self, codes: np.ndarray) -> np.ndarray:
-        """What the bundle's GAN would make of codes float (n, code_dim) if its first stage were perfect."""
+    def remade(self, codes: np.ndarray, repeat: int = 0) -> np.ndarray:
+        """What the bundle's GAN would make of codes float (n, code_dim) if its first stage were perfect; with
+        other detail at each repeat.
+        """
         standard, generator = self.bundle.standardisation, self.bundle.load_generator()
         latents = standard.to_latents(torch.from_numpy(codes))
         if not isinstance(generator, CascadeGenerator):
             return standard.to_codes(latents).numpy()
-        draw = torch.Generator().manual_seed(self.options.split_seed)
+        draw = torch.Generator().manual_seed(self.options.split_seed + 1_000_003 * repeat)
         noise = torch.randn(len(codes), math.prod(generator.config.noise_shape), generator=draw)
         parts = zip(latents.split(1024), noise.split(1024), strict=True)
         return torch.cat([generator.refine(*part) for part in parts]).numpy()
@@ -369,6 +374,22 @@ class Reachability:
         rows, key = self.judged_rows, kind + (self.remaker if kind == CUT else "")
         name = f"real-{kind.replace(' ', '-')}"
         self.judged.real[kind] = self.score(name, key, lambda: self.real(kind, rows))
+
+    @property
+    def repeats(self) -> int:
+        """How often test images are remade: once where no detail is generated, or nothing is claimed."""
+        one_stage = isinstance(self.gan_config, GanConfig)
+        return 1 if one_stage or self.options.cheap else self.options.repeats
+
+    def judge_remade(self, repeat: int) -> None:
+        """Judge the same images as the GAN could at best show them once more, with other detail."""
+        self.judged.remade.append(
+            self.score(
+                f"remade-{repeat}",
+                f"{CUT} {repeat} {self.remaker}",
+                lambda: self.decoded(self.remade(self.bundle.real_codes[self.judged_rows], repeat)),
+            )
+        )
 
     def judge_samples(self, name: str, seed: int) -> None:
         """Judge samples of a source."""
@@ -739,6 +760,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         raise UserError("--cheap trains no GAN; leave out --train-only")
     if options.new_class is not None and not options.cheap:
         raise UserError("--new-class goes with --cheap: no oracle has seen such a class")
+    if options.repeats < 1:
+        raise UserError("--repeats must be at least 1")
     if not options.alphas or not all(0 < alpha < 1 for alpha in options.alphas):
         raise UserError("--alphas are rates between 0 and 1")
     seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
@@ -752,6 +775,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     if not options.train_only:
         tasks.append(("judges", run.learn))
         tasks += [(f"judging real {kind}", lambda kind=kind: run.judge_real(kind)) for kind in REAL]  # type: ignore[misc]
+        for i in range(1, run.repeats):
+            tasks.append((f"judging remade images, {i + 1} of {run.repeats}", partial(run.judge_remade, i)))
         tasks.append(("controls", run.enter_controls))
 
     def add(name: str, seed: int, train: Callable[[], None] | None, searched: bool) -> None:
