@@ -369,7 +369,7 @@ def check_reachability(found: dict[str, Any], path: Path, images: int) -> dict[s
 
 
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
-    names_file = PLAIN_NAMES if PLAIN_NAMES in manifest["files"] else NAMES
+    names_file = NAMES if NAMES in manifest["files"] else PLAIN_NAMES
     needed = (names_file if name == NAMES else name for name in FILES)
     listed = [*needed, *(name for name in ADDED if name in manifest["files"])]
     contents = {name: _read(path / name) for name in listed}
@@ -630,7 +630,10 @@ def update_bundle(path: Path, added: Mapping[str, Mapping[str, Any]], card: str 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write bundle.json with the hashes of the files that are there."""
-    contents = {f: (folder / f).read_bytes() for f in (*FILES, PLAIN_NAMES, *ADDED) if (folder / f).is_file()}
+    listed = [f for f in (*FILES, *ADDED) if (folder / f).is_file()]
+    if NAMES not in listed:
+        listed.append(PLAIN_NAMES)
+    contents = {f: (folder / f).read_bytes() for f in listed}
     files = {f: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for f, c in contents.items()}
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n")
 

@@ -9,7 +9,7 @@ from explorer.reachability import CUT, LEVEL, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
 
 COLUMNS = (
     "class", "held_out", "rung", "source", "targets", "seed", "alpha", "hits", "n", "rate",
-    "low", "high", "method",
+    "low", "high", "method", "worth_of",
 )  # fmt: skip
 METHOD = "Clopper-Pearson, {:g} %"
 
@@ -26,7 +26,7 @@ def counts_csv(report: Report, level: float = LEVEL) -> str:
                 low, high = clopper_pearson(count.hits, count.n, level)
                 writer.writerow(
                     [name, found["held_out"], rung, source, targets, seed, f"{alpha:g}", count.hits, count.n,
-                     f"{count.rate:.6g}", f"{low:.6g}", f"{high:.6g}", method]
+                     f"{count.rate:.6g}", f"{low:.6g}", f"{high:.6g}", method, count.worth_of]
                 )  # fmt: skip
     return text.getvalue()
 

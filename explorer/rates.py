@@ -1,15 +1,19 @@
 """Rates with their uncertainty: a share never stands without its n and its interval."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Count:
-    """So many hits among n trials; ValueError unless 0 <= hits <= n."""
+    """So many hits among n trials; ValueError unless 0 <= hits <= n.
+
+    worth_of: what was asked, for people, where n is what that is worth.
+    """
 
     hits: int
     n: int
+    worth_of: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.hits <= self.n:
@@ -19,6 +23,11 @@ class Count:
     def rate(self) -> float:
         """Hits over n in [0, 1]; 0 when n is 0."""
         return self.hits / self.n if self.n else 0.0
+
+    @property
+    def size(self) -> str:
+        """How much was counted, for people: ``1,210 (the worth of 575 images x 8)``."""
+        return f"{self.n:,} (the worth of {self.worth_of})" if self.worth_of else f"{self.n:,}"
 
 
 def pooled(counts: Iterable[Count]) -> Count:

@@ -38,7 +38,12 @@ def told(name: str) -> str:
 
 def counts(entries: Iterable[Mapping[str, int]]) -> list[Count]:
     """Counts of a report's entries."""
-    return [Count(int(e["hits"]), int(e["n"])) for e in entries]
+    return [Count(int(e["hits"]), int(e["n"]), _asked(e)) for e in entries]
+
+
+def _asked(entry: Mapping[str, int]) -> str:
+    """What an entry of images that were remade more than once is the worth of, for people."""
+    return f"{entry['images']:,} images x {entry['pictures'] // entry['images']}" if "images" in entry else ""
 
 
 def alphas(report: Report) -> list[float]:

@@ -25,7 +25,8 @@ from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, percent
 
 def _cell(entries: Sequence[Count]) -> str:
     whole = pooled(entries)
-    return f"{share(whole.hits, whole.n)} of {whole.n:,}" if whole.n else "-"
+    size = entries[0].size if len(entries) == 1 else f"{whole.n:,}"
+    return f"{share(whole.hits, whole.n)} of {size}" if whole.n else "-"
 
 
 def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:

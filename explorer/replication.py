@@ -15,12 +15,18 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def effective_count(seeds: Sequence[Count], tail: float = 0.025) -> tuple[float, float]:
+ALIKE, FEW = 0.3, 10  # see worth_of_repeats
+
+
+def effective_count(
+    seeds: Sequence[Count], tail: float = 0.025, freedom: int | None = None
+) -> tuple[float, float]:
     """Hits and n of one sample that is worth as much as these seeds, for a one-sided error of ``tail``.
 
     Korn & Graubard 1998 (Survey Methodology 24:193), with seeds as clusters: n = p (1 - p) / var(p), times
     (z / t)^2 because a variance from few seeds is uncertain, and no more than was sampled. Where all seeds
-    agree, and for a single seed, the plain sums.
+    agree, and for a single seed, the plain sums. freedom: degrees of freedom of that variance, if not those
+    of so many seeds.
     """
     from scipy.special import ndtri, stdtrit
 
@@ -30,37 +36,37 @@ def effective_count(seeds: Sequence[Count], tail: float = 0.025) -> tuple[float,
     if len(seeds) < 2:
         return hits, n
     p = hits / n
-    freedom = len(seeds) - 1
-    variance = sum((seed.n / n * (seed.rate - p)) ** 2 for seed in seeds) * len(seeds) / freedom
+    variance = sum((seed.n / n * (seed.rate - p)) ** 2 for seed in seeds) * len(seeds) / (len(seeds) - 1)
     if not variance:
         return hits, n
+    freedom = freedom or len(seeds) - 1
     worth = min(n, p * (1 - p) / variance * float(ndtri(tail) / stdtrit(freedom, tail)) ** 2)
     return p * worth, worth
 
 
-def worth_of_repeats(hits: Sequence[int], repeats: int) -> Count:
-    """Hits and n of one sample that is worth as much as images each asked about ``repeats`` times.
+def worth_of_repeats(answers: "np.ndarray") -> Count:
+    """Hits and n of one sample that is worth as much as images each asked about several times.
 
-    hits: of each image, 0 to ``repeats``. As ``effective_count``, with images as clusters, of which those
-    with no hit tell nothing about how alike the answers to one image are; worth at least one answer for each
-    image. Rounded so that the rate stays what it is and nothing is gained. Of 1,000 simulated repeats
-    (300 and 575 images, 8 answers, rates of 0.01 to 0.03, correlations of 0.05 to 0.7) the 95 % interval of
-    Clopper & Pearson missed 0.009 to 0.020 below and 0.006 to 0.027 above.
+    answers: bool (repeats, images). As ``effective_count``, with images as clusters; those that are never hit
+    tell nothing about how alike the answers to one image are. Answers are taken to be at least as alike as a
+    correlation of ``ALIKE`` makes them, because a few images that are always hit may be missing from a
+    sample; and where that is all too uncertain, with fewer than ``FEW`` images ever hit, or ever missed, the
+    first answers count alone. In 1,500 simulated repeats of each of 21 settings (300, 575 and 2,476 images,
+    8 answers; rates Beta distributed, or a few images that are nearly always hit among others that seldom
+    are) the ends of Clopper & Pearson's interval missed at most 0.032 where 0.025 is promised, and 0.011
+    where 0.005 is.
     """
-    from scipy.special import ndtri, stdtrit
-
-    images, total = len(hits), sum(hits)
-    rate, asked = total / max(1, images * repeats), images * repeats
-    if repeats == 1 or not 0 < total < asked:
-        return Count(round(rate * images), images)
-    variance = sum((h / repeats - rate) ** 2 for h in hits) / images / (images - 1)
-    tail, freedom = 0.025, max(1, sum(h > 0 for h in hits) - 1)
-    worth: float = asked
-    if variance:
-        worth = min(asked, rate * (1 - rate) / variance * float(ndtri(tail) / stdtrit(freedom, tail)) ** 2)
-    worth = max(images, worth)
-    kept = max(1, int(rate * worth))
-    return Count(kept, min(round(kept / rate), round(worth)))
+    repeats, images = answers.shape
+    first = Count(int(answers[0].sum()), images)
+    by_image = answers.sum(0)
+    hit = int((by_image > 0).sum())
+    if repeats < 2 or min(hit, int((by_image < repeats).sum())) < FEW:
+        return first
+    _, n = effective_count([Count(int(h), repeats) for h in by_image], freedom=hit - 1)
+    n = min(n, images * repeats / (1 + (repeats - 1) * ALIKE))
+    rate = by_image.sum() / answers.size
+    worth = round(int(rate * n) / rate)
+    return Count(int(rate * n), worth) if worth >= images else first
 
 
 def seed_interval(seeds: Sequence[Count], tpr: Count, fpr: Count, level: float = 0.95) -> tuple[float, float]:

@@ -1,21 +1,12 @@
 """Why a verdict may be believed, or not: hits, thresholds, the judges' errors and the gate, in words."""
 
-from collections.abc import Mapping
 from math import exp
 
-from explorer.rates import Count, pooled, share
-from explorer.reachability import CODEC_SAW, CUT, OTHERS, Report, at_level, counts, evidence, held_out, told
+from explorer.rates import pooled, share
+from explorer.reachability import CODEC_SAW, Report, at_level, counts, evidence, held_out, told
 from explorer.verdict import Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}
-
-
-def _repeated(entry: Mapping[str, int], count: Count) -> str:
-    """What to say of a count that is a report's entry of images remade more than once; of others nothing."""
-    if "images" not in entry or count != Count(entry["hits"], entry["n"]):
-        return ""
-    times = entry["pictures"] // entry["images"]
-    return f" (what {entry['images']:,}, each remade {times} times with other detail, are worth)"
 
 
 def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Verdict) -> dict[str, str]:
@@ -34,13 +25,12 @@ def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Ve
         )
     rows = {
         "What counts as a hit": hit,
-        "True positives": f"{share(found.tpr.hits, found.tpr.n)} of {found.tpr.n:,} test images of the "
-        f"class, as the GAN could at best show them{_repeated(at[CUT], found.tpr)}",
+        "True positives": f"{share(found.tpr.hits, found.tpr.n)} of {found.tpr.size} test images of the "
+        "class, as the GAN could at best show them",
     }
     for control, count in found.fpr.items():
-        repeated = _repeated(at["false_positives"][CUT], count) if control == OTHERS[CUT] else ""
         rows[f"False positives: {control}"] = (
-            f"{share(count.hits, count.n)} of {count.n:,}{repeated}" if count.n else
+            f"{share(count.hits, count.n)} of {count.size}" if count.n else
             "not counted: a judge that learnt these gives every picture the same answer"
         )  # fmt: skip
     rows["Hits by seed"] = "; ".join(

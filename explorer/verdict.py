@@ -320,7 +320,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _share(count: Count) -> str:
-    return f"{count.hits:,} of {count.n:,}"
+    return f"{count.hits:,} of {count.size}"
 
 
 def _size(seeds: Sequence[Count], shared: str) -> str:

@@ -100,7 +100,8 @@ def show_card(
         st.caption(
             "Shares of pictures that are hits, with exact intervals over seeds; the coloured band spans the "
             "seen classes. The last axis grows with the square root. The sentence allows for what the judges "
-            "miss and for their false alarms; the marks are as counted."
+            "miss and for their false alarms; the marks are as counted, and images that were remade several "
+            "times count for what that is worth."
         )
         show_pictures(bundle, report, name, generator, photographs)
         with st.expander("Why should I believe this?", icon=":material/help:"):
@@ -144,5 +145,8 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
             show_card(bundle, report, name, chosen, verdict, photographs)
     with st.expander("The scale: all classes", icon=":material/table:"):
         st.markdown(rates_table(report, generator, alpha))
-        st.caption("Shares of hits, all seeds together, with 95 % Wilson intervals.")
+        st.caption(
+            "Shares of hits, all seeds together, with 95 % Wilson intervals. Images that were remade several "
+            "times count for what that is worth."
+        )
     show_downloads(bundle, report, alpha, level, only)

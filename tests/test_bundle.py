@@ -421,8 +421,17 @@ def test_a_bundle_with_names_as_they_were_kept_before_can_be_opened_and_added_to
     assert open_bundle(copy).names == bundle.names
     update_bundle(copy, {}, card="Another card")
     assert open_bundle(copy).names == bundle.names
+    (copy / NAMES).write_bytes(gzip.compress(b'{"names": ["a newer one"]}'))  # not of this bundle
+    assert open_bundle(copy).names == bundle.names
+    (copy / NAMES).unlink()
     (copy / PLAIN_NAMES).write_bytes(plain[:-9])
     assert "SHA-256" in refused(copy, PLAIN_NAMES)
+
+
+def test_names_that_an_older_bundle_left_in_the_folder_are_not_taken(copy):
+    names = open_bundle(copy).names
+    (copy / PLAIN_NAMES).write_text(json.dumps({"names": ["another"] * len(names)}))
+    assert update_bundle(copy, {}, card="Another card").names == names
 
 
 # Writing

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -291,13 +292,18 @@ def asked(path, folder, out, **values):
 
 def test_the_reachability_of_two_stages_is_asked_with_both(path, folder, tmp_path):
     copy = Path(shutil.copytree(path, tmp_path / "cascade"))
-    report = run_reachability(asked(copy, folder, tmp_path / "run", detail_images=96, repeats=3))
+    report = run_reachability(asked(copy, folder, tmp_path / "run", detail_images=96, remakes=3))
     for source in (LATENT, "oracle-1"):
         assert read_json(tmp_path / "run" / source / "seed-0-detail" / "done.json")["images"] == 96
     level = report["classes"]["7"]["levels"]["0.05"]
     images = level[ROUND_TRIPS]["n"]
     assert (level[CUT]["images"], level[CUT]["pictures"]) == (images, 3 * images)
-    assert (tmp_path / "run" / "scores" / "remade-2.safetensors").is_file()
+    scores = tmp_path / "run" / "scores"
+    drawn = [
+        load_file(scores / f"{name}.safetensors")["judges"]
+        for name in ("real-cut-round-trips", "remade-1", "remade-2")
+    ]
+    assert not any(torch.equal(a, b) for a, b in combinations(drawn, 2))  # other detail each time
     assert level["samples"][LATENT] == [{"hits": level["samples"][LATENT][0]["hits"], "n": 60}]
     assert report["detail"] == "own"
     assert not evidence(report, "7", LATENT, 0.05).shared
@@ -363,7 +369,7 @@ def test_what_two_stages_can_at_best_show_keeps_the_components_and_generates_the
     again = run.remade(codes, repeat=1)
     np.testing.assert_array_equal(again, run.remade(codes, repeat=1))
     assert np.abs(made - again).max() > 1e-3
-    assert (run.repeats, Reachability(asked(path, folder, tmp_path / "run", cheap=True)).repeats) == (8, 1)
+    assert (run.remakes, Reachability(asked(path, folder, tmp_path / "run", cheap=True)).remakes) == (8, 1)
     assert np.abs(made - kept).max() > 1e-3
     for parameter in generator.detail[-2].parameters():
         parameter.zero_()

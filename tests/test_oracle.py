@@ -13,6 +13,7 @@ from training.cli import UserError
 from training.data.dataset import Dataset, open_dataset
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_gan
+from training.loop import open_run
 from training.oracle import (
     OracleGan,
     OracleOptions,
@@ -123,6 +124,33 @@ def test_only_an_oracle_can_be_trained_over_an_autoencoder_that_saw_the_class(fo
     with pytest.raises(UserError, match="another kind"):
         run_bundle(BundleOptions(latent_gan=out, out=folder / "bundle"))
     assert not (folder / "bundle").exists()
+
+
+def test_an_autoencoder_that_did_not_see_the_class_is_no_codec_that_saw_it(folder):
+    given = {**TINY_GAN, "autoencoder": folder / "ae"}
+    with pytest.raises(UserError, match="another kind") as caught:
+        run_oracle(SightedOracleOptions(**given, out=folder / "blind-after-all"))
+    assert one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("oracle_first", [False, True])
+@pytest.mark.parametrize("kind", ["autoencoder", "latent_gan", "pixel_gan"])
+def test_a_run_is_not_continued_as_one_that_has_seen_more_or_less(kind, oracle_first, folder, tmp_path):
+    """What was begun blind stays blind, and an oracle an oracle, finished or not."""
+    over = {"autoencoder": folder / "ae"}
+    shared, *kinds = {
+        "autoencoder": (
+            {**TINY_AUTOENCODER, "cache": folder / "cache"}, AutoencoderOptions, SightedAutoencoderOptions,
+        ),
+        "latent_gan": ({**TINY_GAN, **over}, LatentGanOptions, OracleOptions),
+        "pixel_gan": ({**TINY_PIXEL_GAN, **over}, PixelGanOptions, PixelOracleOptions),
+    }[kind]  # fmt: skip
+    first, then = (k(**{**shared, "out": tmp_path / "run"}) for k in (kinds[::-1] if oracle_first else kinds))
+    open_run(first, torch.device("cpu"))
+    open_run(first, torch.device("cpu"))
+    with pytest.raises(UserError, match="dose is") as caught:
+        open_run(then, torch.device("cpu"))
+    assert one_sentence(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["latent_gan", "pixel_gan"])

@@ -49,10 +49,9 @@ def test_images_that_were_remade_more_than_once_are_said_to_be():
     others |= {"hits": 20, "n": 9_000, "images": 3_000, "pictures": 24_000, "pictures_hit": 53}
     verdict = judged(report, "latent", 0.01)["3"]
     found = reasons(report, "3", "latent", 0.01, verdict)
-    assert "of 600 test images" in found["True positives"]
-    assert found["True positives"].endswith("(what 300, each remade 8 times with other detail, are worth)")
-    assert "of 9,000 (what 3,000, each" in found["False positives: others, remade by the GAN"]
-    assert "remade 8" not in found["False positives: round trips of others"]
+    assert "of 600 (the worth of 300 images x 8) test images" in found["True positives"]
+    assert "of 9,000 (the worth of 3,000 images x 8)" in found["False positives: others, remade by the GAN"]
+    assert "worth" not in found["False positives: round trips of others"]
 
 
 def test_every_false_positive_control_has_its_rate_and_n():

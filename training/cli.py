@@ -21,7 +21,16 @@ POSITIVE = frozenset(
     | {"z_dim", "latent_dim", "width", "penalty_every", "snapshots", "snapshot_samples", "generated"}
     | {"log_every", "checkpoint_every", "autoencoder_images", "latent_gan_images", "size"}
     | {"detail_phase_images", "image_phase_images", "warmup_images", "cpus"}
-    | {"samples", "targets", "restarts", "search_steps", "judge_images", "pixel_images", "detail_images"}
+    | {
+        "samples",
+        "targets",
+        "restarts",
+        "search_steps",
+        "judge_images",
+        "pixel_images",
+        "detail_images",
+        "remakes",
+    }
 )
 # Stages of training, each with a folder of its own below runs/<preset>.
 STAGES = ("autoencoder", "latent_gan", "detail_phase", "image_phase", "pixel_gan")

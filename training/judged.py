@@ -76,15 +76,11 @@ class Judged:
             if kind != CUT or not self.remade:
                 return hits(self.real[kind][rows])
             repeats = [self.real[kind], *self.remade]
-            found = np.sum(
-                [is_hit(s.judges[rows, :, label], s.distance[rows], limits, within) for s in repeats], axis=0
+            found = np.stack(
+                [is_hit(s.judges[rows, :, label], s.distance[rows], limits, within) for s in repeats]
             )
-            worth = worth_of_repeats(found.tolist(), len(repeats))
-            asked = {
-                "images": len(found),
-                "pictures": len(found) * len(repeats),
-                "pictures_hit": int(found.sum()),
-            }
+            asked = {"images": found.shape[1], "pictures": found.size, "pictures_hit": int(found.sum())}
+            worth = worth_of_repeats(found)
             return {"hits": worth.hits, "n": worth.n, **asked}
 
         # A judge that gives every picture the same answer raises not even the false alarms that it was

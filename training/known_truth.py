@@ -97,7 +97,7 @@ class KnownTruth:
         self.run.learn()
         for kind in REAL:
             self.run.judge_real(kind)
-        for repeat in range(1, self.run.repeats):
+        for repeat in range(1, self.run.remakes):
             self.run.judge_remade(repeat)
         self.run.enter_controls()
         for name in (UNTRAINED, *ATTRIBUTION):

@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 FREE_OPTIONS = frozenset(
     {"preset", "phase", "out", "cache", "device", "dry_run", "log_every", "checkpoint_every"}
 )
+# In the metadata of an option that marks a kind of run: what was saved without it is of another kind.
+MARK = "marks a kind of run"
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "safetensors")
 
 
@@ -141,11 +143,13 @@ def read_json(path: Path) -> Any:
 def options_from_json(kind: type, values: dict[str, Any]) -> Any:
     """Options dataclass from the JSON written beside the weights. Raises UserError for options it lacks."""
     hints = get_type_hints(kind)
-    if unknown := sorted(values.keys() - hints.keys()):
-        raise UserError(
-            f"the run in {values.get('out')} is of another kind than {kind.__name__} (it has the option "
-            f"{unknown[0]}); name another run"
-        )
+    marks = {f.name for f in fields(kind) if MARK in f.metadata}
+    for has, differing in (("has", values.keys() - hints.keys()), ("lacks", marks - values.keys())):
+        if differing:
+            raise UserError(
+                f"the run in {values.get('out')} is of another kind than {kind.__name__} "
+                f"(it {has} the option {min(differing)}); name another run"
+            )
     converted = {}
     for name, value in values.items():
         if name not in hints:
@@ -195,15 +199,17 @@ def check_made_of(path: Path, made_of: Mapping[str, Any], told: str) -> None:
 def open_run(options: RunOptions, device: torch.device) -> None:
     """Create the run's folder and its options.json, or check that it was made with the same options.
 
-    An option that there was not yet when the run was begun has its default there. Raises UserError that
-    names the options which differ.
+    An option that there was not yet when the run was begun has its default there, if it does not mark a kind
+    of run (``MARK``). Raises UserError that names the options which differ.
     """
     path = options.out / "options.json"
     ours = options_json(options)
     if path.is_file():
         theirs = read_json(path)["options"]
         added = {
-            f.name: f.default for f in fields(options) if f.name not in theirs and f.default is not MISSING
+            f.name: f.default
+            for f in fields(options)
+            if f.name not in theirs and f.default is not MISSING and MARK not in f.metadata
         }
         usual = options_json(replace(options, **added))
         theirs = {**{name: usual[name] for name in added}, **theirs}

@@ -9,7 +9,7 @@ training/reachability.py trains either. A bundle cannot be made of such a run. T
 again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from training.codes import augmented_codes
 from training.data.dataset import Dataset
 from training.detail_phase import DetailPhase
 from training.latent_gan import LatentGan, LatentGanOptions, run_latent_gan
+from training.loop import MARK
 from training.pixel_gan import PixelGan, PixelGanOptions, run_pixel_gan
 from training.splits import LEARN, judging_parts
 
@@ -32,7 +33,7 @@ from training.splits import LEARN, judging_parts
 class Dose:
     """How much an oracle sees of the held-out classes."""
 
-    dose: float = 1.0
+    dose: float = field(default=1.0, metadata={MARK: True})
     """Share of each held-out class's images to train on, out of the half that judges learn from too."""
     split_seed: int = 0
     """Seed of the split into what judges learn from and what measures them."""

@@ -115,7 +115,7 @@ class ReachabilityOptions:
     """Seeds of the oracles of doses below 1, and of those whose codec saw the classes."""
     codec_saw: bool = False
     """Train oracles whose codec saw the held-out classes, too, and whose second stage, if any, is their own:
-    what a codec that never saw them costs. Each takes as long as the bundle took."""
+    a sign of what a codec that never saw them costs. Each takes as long as the bundle took."""
     images: int | None = None
     """Training length of latent GANs and oracles, in codes; the bundle's own by default."""
     width: int | None = None
@@ -124,7 +124,8 @@ class ReachabilityOptions:
     """That of their detail phases, where the bundle's GAN has one; its own by default."""
     share_detail: bool = False
     """Put the bundle's own second stage over the first stages of all seeds and oracles, in place of training
-    one for each: a tenth of the time. They then differ in the first stage alone; the verdict says so."""
+    one for each: a tenth of the time. They then differ in the first stage alone, but for those of
+    --codec-saw; the verdict says so."""
     pixel_images: int | None = None
     """Training length of pixel GANs and their oracles, in crops; their own by default."""
     cheap: bool = False
@@ -138,7 +139,7 @@ class ReachabilityOptions:
     out; with --cheap. Its report stays in --out."""
     samples: int = 10_000
     """Samples drawn from each generator and control."""
-    repeats: int = 8
+    remakes: int = 8
     """How often test images are remade as a GAN in two stages could at best show them, with other detail each
     time; once with --cheap. More say more of the same images."""
     targets: int = 32
@@ -233,6 +234,11 @@ class Reachability:
         if o.share_detail and isinstance(self.gan_config, GanConfig):
             raise UserError(
                 f"the GAN of {o.bundle} has one stage, so no second to share; leave out --share-detail"
+            )
+        if o.codec_saw and "image_phase" in given.manifest["training"]:
+            raise UserError(
+                f"the decoder of {o.bundle} was trained further by an image phase, which another codec would "
+                "lack; leave out --codec-saw"
             )
         images = repr((given.names, given.splits.tolist()))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -376,10 +382,10 @@ class Reachability:
         self.judged.real[kind] = self.score(name, key, lambda: self.real(kind, rows))
 
     @property
-    def repeats(self) -> int:
+    def remakes(self) -> int:
         """How often test images are remade: once where no detail is generated, or nothing is claimed."""
         one_stage = isinstance(self.gan_config, GanConfig)
-        return 1 if one_stage or self.options.cheap else self.options.repeats
+        return 1 if one_stage or self.options.cheap else self.options.remakes
 
     def judge_remade(self, repeat: int) -> None:
         """Judge the same images as the GAN could at best show them once more, with other detail."""
@@ -441,9 +447,9 @@ class Reachability:
         """Options of a GAN like the bundle's own. It is not watched while it trains: that takes long."""
         o, saved = self.options, self.bundle.manifest["training"]["latent_gan"]["options"]
         return replace(
-            options_from_json(kind, saved), seed=seed, out=out,
+            options_from_json(kind, {**saved, **values}), seed=seed, out=out,
             autoencoder=autoencoder or self.autoencoder_run, images=o.images or saved["images"],
-            width=o.width or saved["width"], device=o.device, snapshots=1, evaluations=1, **values,
+            width=o.width or saved["width"], device=o.device, snapshots=1, evaluations=1,
         )  # fmt: skip
 
     def train_latent(self, seed: int) -> None:
@@ -462,15 +468,17 @@ class Reachability:
 
     def train_sighted_oracle(self, seed: int) -> None:
         """Train an oracle whose codec saw the held-out classes, too."""
-        out, split_seed = self.folder / "oracle-codec-saw" / f"seed-{seed}", self.options.split_seed
+        out = self.folder / "oracle-codec-saw" / f"seed-{seed}"
+        seen = {"dose": 1.0, "split_seed": self.options.split_seed}
         saved = self.bundle.manifest["training"]["autoencoder"]["options"]
+        data = options_json(self.dataset.options)
         codec = replace(
-            options_from_json(SightedAutoencoderOptions, {**saved, **options_json(self.dataset.options)}),
-            seed=seed, split_seed=split_seed, device=self.options.device,
+            options_from_json(SightedAutoencoderOptions, {**saved, **data, **seen}), seed=seed,
+            device=self.options.device,
             out=out.with_name(f"{out.name}-autoencoder"),
         )  # fmt: skip
         model, _ = load_autoencoder(run_oracle(codec), SightedAutoencoderOptions)
-        run_oracle(self.latent_options(SightedOracleOptions, seed, out, codec.out, split_seed=split_seed))
+        run_oracle(self.latent_options(SightedOracleOptions, seed, out, codec.out, **seen))
         self._enter_trained(CODEC_SAW, seed, out, SightedOracleOptions, SightedDetailPhase, model)
 
     def _enter_trained(
@@ -754,14 +762,13 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         raise UserError("--cheap trains no GAN; leave out --share-detail")
     if options.codec_saw and (options.cheap or LATENT not in options.generators):
         raise UserError(
-            "--codec-saw trains oracles of latent GANs; leave out --cheap, and name latent among --generators"
+            "--codec-saw trains oracles of latent GANs; leave it out with --cheap, and where --generators "
+            "do not name latent"
         )
     if options.cheap and options.train_only:
         raise UserError("--cheap trains no GAN; leave out --train-only")
     if options.new_class is not None and not options.cheap:
         raise UserError("--new-class goes with --cheap: no oracle has seen such a class")
-    if options.repeats < 1:
-        raise UserError("--repeats must be at least 1")
     if not options.alphas or not all(0 < alpha < 1 for alpha in options.alphas):
         raise UserError("--alphas are rates between 0 and 1")
     seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
@@ -775,8 +782,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     if not options.train_only:
         tasks.append(("judges", run.learn))
         tasks += [(f"judging real {kind}", lambda kind=kind: run.judge_real(kind)) for kind in REAL]  # type: ignore[misc]
-        for i in range(1, run.repeats):
-            tasks.append((f"judging remade images, {i + 1} of {run.repeats}", partial(run.judge_remade, i)))
+        for i in range(1, run.remakes):
+            tasks.append((f"judging remade images, {i + 1} of {run.remakes}", partial(run.judge_remade, i)))
         tasks.append(("controls", run.enter_controls))
 
     def add(name: str, seed: int, train: Callable[[], None] | None, searched: bool) -> None:
