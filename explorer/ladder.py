@@ -50,8 +50,8 @@ class Mark:
         sizes = {c.n for c in self.seeds}
         if len(self.seeds) > 1 and len(sizes) == 1:
             return f"n = {len(self.seeds)} x {sizes.pop():,}"
-        if len(self.seeds) == 1:
-            return f"n = {self.seeds[0].size}"
+        if len(self.seeds) == 1 and (asked := self.seeds[0].worth_of):
+            return f"n = {asked}"
         return f"n = {pooled(self.seeds).n:,}"
 
     @property

@@ -41,6 +41,21 @@ def test_intervals_follow_the_level_and_what_seeds_differ():
     assert mark("", "class", [Count(0, 0)]) is None
 
 
+def test_images_remade_several_times_are_said_to_be():
+    found = copy.deepcopy(FOUND)
+    level = found["classes"]["3"]["levels"]["0.01"]
+    level["cut round trips"] |= {
+        "hits": 300,
+        "n": 600,
+        "images": 300,
+        "pictures": 2_400,
+        "pictures_hit": 1_200,
+    }
+    at_best = ladder(found, "3", "latent", 0.01)[0].marks[1]
+    assert at_best.size == "n = 300 images x 8"
+    assert (at_best.low, at_best.high) == pytest.approx(clopper_pearson(300, 600))
+
+
 def test_a_pixel_gan_has_no_round_trips():
     found = copy.deepcopy(FOUND)
     found["seeds"]["pixel"] = [0]

@@ -1,8 +1,11 @@
 """The tables of a report: the claim at a glance says what the verdicts and the counts say."""
 
 import copy
+import csv
+import io
 
 from explorer.bundle import open_bundle
+from explorer.counts_table import counts_csv
 from explorer.rates import wilson_interval
 from explorer.reachability import conclusive, evidence, judged
 from explorer.reachability_tables import claim_table, rates_table, summary
@@ -79,3 +82,21 @@ def test_oracles_are_compared_with_gans_of_their_own_kind():
         assert evidence(with_pixels(), "0", generator, 0.01).blind == []
     assert evidence(with_pixels(), "3", "latent", 0.01).oracle
     assert not evidence(with_pixels(), "3", "pixel", 0.01).oracle  # none on pixels was trained
+
+
+def test_what_images_remade_several_times_are_worth_is_said_to_be_that():
+    found = copy.deepcopy(FOUND)
+    level = found["classes"]["3"]["levels"]["0.01"]
+    level["cut round trips"] |= {
+        "hits": 300,
+        "n": 600,
+        "images": 300,
+        "pictures": 2_400,
+        "pictures_hit": 1_200,
+    }
+    (row,) = (r for r in cells(rates_table(found, "latent", 0.01)) if r["class"] == "3 (held out)")
+    assert row["what the GAN can at best show"].endswith("of 600 (the worth of 300 images x 8)")
+    rows = [r for r in csv.DictReader(io.StringIO(counts_csv(found))) if r["class"] == "3"]
+    worth = [r["worth_of"] for r in rows if r["source"] == "cut round trips" and r["alpha"] == "0.01"]
+    assert worth[0] == "300 images x 8"
+    assert not any(r["worth_of"] for r in rows if r["rung"] == "produced")
