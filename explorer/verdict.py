@@ -252,7 +252,7 @@ def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
     elif detected < DETECTED * len(oracle):
         limits.append(
             f"the class was detected in {detected} of {len(oracle)} oracles trained with it; a better judge, "
-            "a better codec or more samples would settle it"
+            "codec or generator, or more samples, would settle it"
         )
     elif not limits and not is_produced:
         # Whatever explains false positives does so in oracles' samples too. Nobody knows which control does,
