@@ -60,8 +60,9 @@ def clopper_pearson(hits: float, n: float, level: float = 0.95) -> tuple[float, 
 
 
 def share(hits: int, n: int) -> str:
-    """A share with its 95 % interval, for people: ``0.512 [0.495, 0.529]``."""
+    """A share with its 95 % interval, for people: ``0.512 [0.495, 0.529]``; small ones with more digits."""
     if n == 0:
         return "-"
     low, high = wilson_interval(hits, n)
-    return f"{hits / n:.3f} [{low:.3f}, {high:.3f}]"
+    digits = 3 if high >= 0.01 else 5
+    return f"{hits / n:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -41,6 +41,7 @@ def test_nothing_observed_says_nothing() -> None:
 
 def test_a_share_is_written_with_its_interval() -> None:
     assert share(8, 10) == "0.800 [0.490, 0.943]"
+    assert share(2, 50_000) == "0.00004 [0.00001, 0.00015]"
 
 
 @pytest.mark.parametrize(("hits", "n"), [(2, 1), (-1, 1), (0, -1)])

@@ -39,7 +39,7 @@ def test_the_claim_has_a_row_for_each_held_out_class_and_kind_of_gan():
     assert latent["verdict"] == verdict.kind.value
     assert latent["produced: share of samples"].endswith("seeds: 5")
     low, high = wilson_interval(47, 50_000)
-    assert latent["samples hit"] == f"{47 / 50_000:.3f} [{low:.3f}, {high:.3f}] of 50,000"
+    assert latent["samples hit"] == f"{47 / 50_000:.5f} [{low:.5f}, {high:.5f}] of 50,000"
     assert pixel["representable: round trips (photographs)"].startswith("no codec (")
     assert pixel["reachable on demand: found (scrambled; untrained)"] == "- (-; -)"
 
@@ -48,7 +48,7 @@ def test_it_names_the_control_without_a_gan_that_is_hit_most():
     """Interpolations are, 9 times; a Gaussian 5 and a mixture 6 times of 10,000."""
     low, high = wilson_interval(9, 10_000)
     (row,) = cells(claim_table(FOUND, 0.01))
-    assert row["hit most without a GAN"] == f"interpolations: 0.001 [{low:.3f}, {high:.3f}] of 10,000"
+    assert row["hit most without a GAN"] == f"interpolations: 0.00090 [{low:.5f}, {high:.5f}] of 10,000"
 
 
 def test_another_alpha_is_another_row():
