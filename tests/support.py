@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -492,3 +493,13 @@ def tiny_reachability(
         },
         "classes": found,
     }  # fmt: skip
+
+
+def remade_eight_times(report: dict[str, Any], name: str, alpha: float) -> dict[str, Any]:
+    """A copy of a report with images of one class, and of others for it, that were remade eight times."""
+    copy = deepcopy(report)
+    level = copy["classes"][name]["levels"][f"{alpha:g}"]
+    own = {"hits": 300, "n": 600, "images": 300, "pictures": 2_400, "pictures_hit": 1_200}
+    others = {"hits": 20, "n": 9_000, "images": 3_000, "pictures": 24_000, "pictures_hit": 53}
+    level["cut round trips"], level["false_positives"]["cut round trips"] = own, others
+    return copy

@@ -8,7 +8,7 @@ import pytest
 from explorer.ladder import ladder, mark
 from explorer.ladder_figure import BAND, ladder_figure
 from explorer.rates import Count, clopper_pearson
-from tests.support import tiny_reachability
+from tests.support import remade_eight_times, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
 
@@ -42,15 +42,7 @@ def test_intervals_follow_the_level_and_what_seeds_differ():
 
 
 def test_images_remade_several_times_are_said_to_be():
-    found = copy.deepcopy(FOUND)
-    level = found["classes"]["3"]["levels"]["0.01"]
-    level["cut round trips"] |= {
-        "hits": 300,
-        "n": 600,
-        "images": 300,
-        "pictures": 2_400,
-        "pictures_hit": 1_200,
-    }
+    found = remade_eight_times(FOUND, "3", 0.01)
     at_best = ladder(found, "3", "latent", 0.01)[0].marks[1]
     assert at_best.size == "n = 300 images x 8"
     assert (at_best.low, at_best.high) == pytest.approx(clopper_pearson(300, 600))

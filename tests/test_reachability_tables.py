@@ -10,7 +10,7 @@ from explorer.rates import wilson_interval
 from explorer.reachability import conclusive, evidence, judged
 from explorer.reachability_tables import claim_table, rates_table, summary
 from explorer.verdict import Kind
-from tests.support import ROOT, tiny_reachability
+from tests.support import ROOT, remade_eight_times, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
 
@@ -85,15 +85,7 @@ def test_oracles_are_compared_with_gans_of_their_own_kind():
 
 
 def test_what_images_remade_several_times_are_worth_is_said_to_be_that():
-    found = copy.deepcopy(FOUND)
-    level = found["classes"]["3"]["levels"]["0.01"]
-    level["cut round trips"] |= {
-        "hits": 300,
-        "n": 600,
-        "images": 300,
-        "pictures": 2_400,
-        "pictures_hit": 1_200,
-    }
+    found = remade_eight_times(FOUND, "3", 0.01)
     (row,) = (r for r in cells(rates_table(found, "latent", 0.01)) if r["class"] == "3 (held out)")
     assert row["what the GAN can at best show"].endswith("of 600 (the worth of 300 images x 8)")
     rows = [r for r in csv.DictReader(io.StringIO(counts_csv(found))) if r["class"] == "3"]

@@ -2,9 +2,9 @@
 
 from copy import deepcopy
 
-from explorer.reachability import CODEC_SAW, CUT, SHARED, judged
+from explorer.reachability import CODEC_SAW, SHARED, judged
 from explorer.trust import reasons
-from tests.support import tiny_reachability
+from tests.support import remade_eight_times, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
 
@@ -42,11 +42,7 @@ def test_an_oracle_whose_codec_saw_the_class_is_said_to_have_a_second_stage_of_i
 
 
 def test_images_that_were_remade_more_than_once_are_said_to_be():
-    report = deepcopy(FOUND)
-    level = report["classes"]["3"]["levels"]["0.01"]
-    level[CUT] |= {"hits": 300, "n": 600, "images": 300, "pictures": 2_400, "pictures_hit": 1_200}
-    others = level["false_positives"][CUT]
-    others |= {"hits": 20, "n": 9_000, "images": 3_000, "pictures": 24_000, "pictures_hit": 53}
+    report = remade_eight_times(FOUND, "3", 0.01)
     verdict = judged(report, "latent", 0.01)["3"]
     found = reasons(report, "3", "latent", 0.01, verdict)
     assert "of 600 (the worth of 300 images x 8) test images" in found["True positives"]
