@@ -51,10 +51,10 @@ def worth_of_repeats(answers: "np.ndarray") -> Count:
     tell nothing about how alike the answers to one image are. Answers are taken to be at least as alike as a
     correlation of ``ALIKE`` makes them, because a few images that are always hit may be missing from a
     sample; and where that is all too uncertain, with fewer than ``FEW`` images ever hit, or ever missed, the
-    first answers count alone. In 1,500 simulated repeats of each of 21 settings (300, 575 and 2,476 images,
-    8 answers; rates Beta distributed, or a few images that are nearly always hit among others that seldom
-    are) the ends of Clopper & Pearson's interval missed at most 0.032 where 0.025 is promised, and 0.011
-    where 0.005 is.
+    first answers count alone. Of 1,500 simulated repeats of each of 21 settings (by hand: 300, 575 and 2,476
+    images, 8 answers; rates Beta distributed, or a few images that are nearly always hit among others that
+    seldom are) the ends of Clopper & Pearson's interval missed at most 0.032 where 0.025 is promised, and
+    0.011 where 0.005 is; ``tests/test_replication.py`` has five such settings of 400.
     """
     repeats, images = answers.shape
     first = Count(int(answers[0].sum()), images)
@@ -65,8 +65,9 @@ def worth_of_repeats(answers: "np.ndarray") -> Count:
     _, n = effective_count([Count(int(h), repeats) for h in by_image], freedom=hit - 1)
     n = min(n, images * repeats / (1 + (repeats - 1) * ALIKE))
     rate = by_image.sum() / answers.size
-    worth = round(int(rate * n) / rate)
-    return Count(int(rate * n), worth) if worth >= images else first
+    kept = int(rate * n)
+    worth = round(kept / rate)
+    return Count(kept, worth) if worth >= images else first
 
 
 def seed_interval(seeds: Sequence[Count], tpr: Count, fpr: Count, level: float = 0.95) -> tuple[float, float]:

@@ -20,17 +20,8 @@ POSITIVE = frozenset(
     {"batch", "images", "image_size", "code_channels", "code_size", "ema_images", "evaluate_every"}
     | {"z_dim", "latent_dim", "width", "penalty_every", "snapshots", "snapshot_samples", "generated"}
     | {"log_every", "checkpoint_every", "autoencoder_images", "latent_gan_images", "size"}
-    | {"detail_phase_images", "image_phase_images", "warmup_images", "cpus"}
-    | {
-        "samples",
-        "targets",
-        "restarts",
-        "search_steps",
-        "judge_images",
-        "pixel_images",
-        "detail_images",
-        "remakes",
-    }
+    | {"detail_phase_images", "image_phase_images", "warmup_images", "cpus", "remakes"}
+    | {"samples", "targets", "restarts", "search_steps", "judge_images", "pixel_images", "detail_images"}
 )
 # Stages of training, each with a folder of its own below runs/<preset>.
 STAGES = ("autoencoder", "latent_gan", "detail_phase", "image_phase", "pixel_gan")

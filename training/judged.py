@@ -69,19 +69,21 @@ class Judged:
         limits = thresholds(negatives.judges[:, :, label], alpha)
         permuted_limits = thresholds(negatives.permuted[:, :, label], alpha)
 
+        def found(scored: Scored) -> np.ndarray:
+            return is_hit(scored.judges[:, :, label], scored.distance, limits, within)
+
         def hits(scored: Scored) -> dict[str, int]:
-            return count(is_hit(scored.judges[:, :, label], scored.distance, limits, within))
+            return count(found(scored))
 
         def real(kind: str, rows: np.ndarray) -> dict[str, int]:
             if kind != CUT or not self.remade:
                 return hits(self.real[kind][rows])
-            repeats = [self.real[kind], *self.remade]
-            found = np.stack(
-                [is_hit(s.judges[rows, :, label], s.distance[rows], limits, within) for s in repeats]
-            )
-            asked = {"images": found.shape[1], "pictures": found.size, "pictures_hit": int(found.sum())}
-            worth = worth_of_repeats(found)
-            return {"hits": worth.hits, "n": worth.n, **asked}
+            answers = np.stack([found(scored[rows]) for scored in (self.real[kind], *self.remade)])
+            worth, asked = worth_of_repeats(answers), count(answers.ravel())
+            return {
+                "hits": worth.hits, "n": worth.n,
+                "images": answers.shape[1], "pictures": asked["n"], "pictures_hit": asked["hits"],
+            }  # fmt: skip
 
         # A judge that gives every picture the same answer raises not even the false alarms that it was
         # allowed, so what it does not find says nothing: then nothing was counted.
