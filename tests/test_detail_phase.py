@@ -35,7 +35,8 @@ from training.oracle import (
     SightedDetailPhase,
     run_oracle,
 )
-from training.reachability import Reachability, ReachabilityOptions, run_reachability
+from training.protocol import Reachability, ReachabilityOptions
+from training.reachability import run_reachability
 
 
 @pytest.fixture(scope="module")
@@ -315,8 +316,8 @@ def test_the_reachability_of_two_stages_is_asked_with_both(path, folder, tmp_pat
 
 def test_all_seeds_can_share_the_second_stage_and_the_report_says_so(path, folder, tmp_path):
     run = Reachability(asked(path, folder, tmp_path / "run", share_detail=True, width=24))
-    run.train_latent(0)
-    run.train_oracle(1.0, 0)
+    run.sources.train_latent(0)
+    run.sources.train_oracle(1.0, 0)
     assert not list((tmp_path / "run").rglob("*-detail"))
     assert read_json(tmp_path / "run" / "oracle-1" / "seed-0" / "options.json")["options"]["width"] == 24
     generator, z = open_bundle(path).load_generator(), torch.randn(5, 4 + 2 * 16)
@@ -335,14 +336,14 @@ def test_all_seeds_can_share_the_second_stage_and_the_report_says_so(path, folde
 def test_an_oracle_whose_codec_saw_the_class_shares_no_second_stage(path, folder, tmp_path):
     """The bundle's is over codes of another space."""
     run = Reachability(asked(path, folder, tmp_path / "run", share_detail=True, detail_images=96))
-    run.train_sighted_oracle(0)
+    run.sources.train_sighted_oracle(0)
     out = tmp_path / "run" / "oracle-codec-saw" / "seed-0-detail"
     assert read_json(out / "done.json")["images"] == 96
     generator = detail_phase.load_run(out, SightedDetailPhase)[0]
     source, z = run.sources[CODEC_SAW][0], torch.randn(5, 4 + 2 * 16)
     torch.testing.assert_close(source.make(z), generator(z))
     codec, _ = load_autoencoder(out.with_name("seed-0-autoencoder"), SightedAutoencoderOptions)
-    np.testing.assert_array_equal(source.draw(z), run.decoded(generator(z).numpy(), codec))
+    np.testing.assert_array_equal(source.draw(z), run.sources.decoded(generator(z).numpy(), codec))
     with pytest.raises(UserError, match="another kind"):
         run_bundle(BundleOptions(detail_phase=out, out=tmp_path / "bundle", judge=False))
 
@@ -364,17 +365,17 @@ def test_what_two_stages_can_at_best_show_keeps_the_components_and_generates_the
     )
     latents = standard.to_latents(torch.from_numpy(codes))
     kept = (generator.mean + (latents * generator.scale) @ generator.components).numpy()
-    made = run.remade(codes)
-    np.testing.assert_array_equal(made, run.remade(codes))  # with the same noise at every call
-    again = run.remade(codes, repeat=1)
-    np.testing.assert_array_equal(again, run.remade(codes, repeat=1))
+    made = run.sources.remade(codes)
+    np.testing.assert_array_equal(made, run.sources.remade(codes))  # with the same noise at every call
+    again = run.sources.remade(codes, repeat=1)
+    np.testing.assert_array_equal(again, run.sources.remade(codes, repeat=1))
     assert np.abs(made - again).max() > 1e-3
     assert (run.remakes, Reachability(asked(path, folder, tmp_path / "run", cheap=True)).remakes) == (8, 1)
     assert np.abs(made - kept).max() > 1e-3
     for parameter in generator.detail[-2].parameters():
         parameter.zero_()
-    monkeypatch.setattr(Bundle, "load_generator", lambda bundle: generator)
-    np.testing.assert_allclose(run.remade(codes), kept, atol=1e-5)
+    monkeypatch.setattr(run.sources, "generator", generator)
+    np.testing.assert_allclose(run.sources.remade(codes), kept, atol=1e-5)
 
 
 def test_an_oracles_second_stage_sees_the_held_out_class(folder):

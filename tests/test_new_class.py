@@ -25,7 +25,8 @@ from training.codes import weights_digest
 from training.data.dataset import DataOptions, open_dataset
 from training.data.sources import open_class
 from training.new_class import FEWEST, add_new_class
-from training.reachability import Reachability, ReachabilityOptions, run_reachability
+from training.protocol import Reachability, ReachabilityOptions
+from training.reachability import run_reachability
 from training.subject import Box
 
 CPU = torch.device("cpu")

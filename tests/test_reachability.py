@@ -33,22 +33,17 @@ from explorer.reachability import (
 from explorer.replication import seed_interval
 from explorer.verdict import HELD_OUT, SCRAMBLED, Kind
 from tests.support import copy_unmeasured, one_sentence
-from training import reachability
+from training import picture_sources, protocol
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, check_options
 from training.hits import Scored
 from training.judged import REAL
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
 from training.oracle import SightedAutoencoderOptions
+from training.picture_sources import PictureSources, oracle_name
 from training.presets import PRESETS
-from training.reachability import (
-    Reachability,
-    ReachabilityOptions,
-    check_unchanged,
-    oracle_name,
-    parse_seeds,
-    run_reachability,
-)
+from training.protocol import Reachability, ReachabilityOptions
+from training.reachability import check_unchanged, parse_seeds, run_reachability
 from training.splits import CALIBRATION, LEARN
 
 ALPHA = 0.02
@@ -149,8 +144,8 @@ def test_what_is_done_is_not_done_again(toy, monkeypatch):
 
     monkeypatch.setattr("training.adversarial.training_slices", never)
     monkeypatch.setattr("training.judges.train", never)
-    monkeypatch.setattr(reachability, "search", never)
-    monkeypatch.setattr(reachability, "realism", never)
+    monkeypatch.setattr(protocol, "search", never)
+    monkeypatch.setattr(protocol, "realism", never)
     assert plain(run_reachability(options(folder))) == plain(report)
 
 
@@ -162,7 +157,7 @@ def test_judges_learn_from_photographs_round_trips_and_what_the_gan_can_at_best_
         def __init__(self, draw, size, features, labels, network, device) -> None:
             learnt.append((draw(), labels))
 
-    monkeypatch.setattr(reachability, "Judges", Spy)
+    monkeypatch.setattr(protocol, "Judges", Spy)
     run.learn()
     rows = np.flatnonzero(run.parts == LEARN)
     kinds = [run.real(kind, rows) for kind in REAL]
@@ -175,15 +170,15 @@ def test_judges_learn_from_photographs_round_trips_and_what_the_gan_can_at_best_
 def test_what_was_judged_for_other_pictures_or_another_split_is_not_used_again(tmp_path, monkeypatch):
     given = options(tmp_path)
     run = Reachability(given)
-    before = run._key("learn", run.remaker)
-    assert Reachability(given)._key("learn", run.remaker) == before
+    before = run._key("learn", run.sources.remaker)
+    assert Reachability(given)._key("learn", run.sources.remaker) == before
     monkeypatch.setattr("training.splits.ENOUGH", 3)
-    assert Reachability(given)._key("learn", run.remaker) != before
+    assert Reachability(given)._key("learn", run.sources.remaker) != before
     standard = run.bundle.standardisation
     monkeypatch.setattr(
-        run, "bundle", replace(run.bundle, standardisation=replace(standard, mean=standard.mean + 1))
+        run.sources, "bundle", replace(run.bundle, standardisation=replace(standard, mean=standard.mean + 1))
     )
-    assert run._key("learn", run.remaker) != before
+    assert run._key("learn", run.sources.remaker) != before
 
 
 def test_stopped_in_the_middle_it_goes_on_to_the_same_report(toy, tmp_path, monkeypatch):
@@ -195,7 +190,7 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_report(toy, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(reachability, "search", stop)
+        patched.setattr(protocol, "search", stop)
         with pytest.raises(KeyboardInterrupt):
             run_reachability(given)
     assert open_bundle(given.bundle).reachability is None
@@ -243,18 +238,18 @@ def test_a_pixel_gan_is_that_of_the_bundles_preset(tmp_path, monkeypatch):
         asked.append(given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reachability, "run_pixel_gan", stop)
+    monkeypatch.setattr(picture_sources, "run_pixel_gan", stop)
     usual = PRESETS["digits"]["pixel_gan"]
     for images, wanted in ((None, usual["images"]), (64, 64)):
-        run = reachability.Reachability(options(tmp_path, pixel_images=images))
+        run = Reachability(options(tmp_path, pixel_images=images))
         with pytest.raises(KeyboardInterrupt):
-            run.train_pixel(3)
+            run.sources.train_pixel(3)
         assert (asked[-1].widths, asked[-1].images, asked[-1].seed) == (usual["widths"], wanted, 3)
 
 
 def test_an_untrained_pixel_gan_is_what_a_pixel_gan_is_compared_with(tmp_path):
-    run = reachability.Reachability(options(tmp_path, pixel_images=64))
-    run.train_pixel(0)
+    run = Reachability(options(tmp_path, pixel_images=64))
+    run.sources.train_pixel(0)
     made, untrained = (run.sources[name][0] for name in (PIXEL, UNTRAINED_PIXEL))
     z = torch.randn(3, made.z_dim)
     assert made.draw(z).shape == untrained.draw(z).shape == (3, 16, 16, 3)
@@ -318,8 +313,8 @@ def test_an_oracle_whose_codec_saw_the_class_is_decoded_by_that_codec(tmp_path):
     assert [count["n"] for count in level["samples"][CODEC_SAW]] == [given.samples]
     assert len(evidence(report, "7", LATENT, ALPHA).oracle) == 1  # a verdict rests on blind ones alone
 
-    run = reachability.Reachability(given)
-    run.train_sighted_oracle(0)  # found trained
+    run = Reachability(given)
+    run.sources.train_sighted_oracle(0)  # found trained
     source = run.sources[CODEC_SAW][0]
     folder = given.folder / "oracle-codec-saw" / "seed-0-autoencoder"
     codec, trained = load_autoencoder(folder, SightedAutoencoderOptions)
@@ -327,8 +322,8 @@ def test_an_oracle_whose_codec_saw_the_class_is_decoded_by_that_codec(tmp_path):
     assert (trained.dose, trained.hold_out, trained.images) == (1.0, ("7",), saved["images"])
     z = torch.randn(3, source.z_dim)
     codes = source.make(z).numpy()
-    np.testing.assert_array_equal(source.draw(z), run.decoded(codes, codec))
-    assert (run.decoded(codes) != run.decoded(codes, codec)).any()
+    np.testing.assert_array_equal(source.draw(z), run.sources.decoded(codes, codec))
+    assert (run.sources.decoded(codes) != run.sources.decoded(codes, codec)).any()
 
 
 @pytest.mark.parametrize("values", [{"cheap": True}, {"generators": ("pixel",)}])
@@ -343,20 +338,20 @@ def test_only_oracles_of_latent_gans_have_a_codec_that_could_have_seen_the_class
 
 def test_a_folder_of_another_hold_out_is_refused(tmp_path):
     given = options(tmp_path)
-    reachability.Reachability(given)
+    Reachability(given)
     path = given.folder / "made_of.json"
     of = json.loads(path.read_text())
     path.write_text(json.dumps({**of, "held_out": ["3"]}))
     with pytest.raises(UserError, match="another --out") as caught:
-        reachability.Reachability(given)
+        Reachability(given)
     assert one_sentence(caught.value)
     path.write_text(json.dumps(of))
-    reachability.Reachability(given)
+    Reachability(given)
 
 
 def test_an_autoencoder_that_is_not_the_bundles_is_refused(tmp_path):
-    own = reachability.Reachability(options(tmp_path)).autoencoder_run
-    assert reachability.Reachability(options(tmp_path, autoencoder=own)).autoencoder_run == own
+    own = Reachability(options(tmp_path)).sources.autoencoder_run
+    assert Reachability(options(tmp_path, autoencoder=own)).sources.autoencoder_run == own
     saved = json.loads((own / "options.json").read_text())
     for name, value in (("hold_out", ["3"]), ("seed", saved["options"]["seed"])):
         other = tmp_path / name
@@ -368,7 +363,7 @@ def test_an_autoencoder_that_is_not_the_bundles_is_refused(tmp_path):
         changed = {**saved["options"], name: value}
         (other / "options.json").write_text(json.dumps({**saved, "options": changed}))
         with pytest.raises(UserError, match="not the codec of") as caught:
-            _ = reachability.Reachability(options(tmp_path, autoencoder=other)).autoencoder_run
+            _ = Reachability(options(tmp_path, autoencoder=other)).sources.autoencoder_run
         assert one_sentence(caught.value)
 
 
@@ -392,10 +387,8 @@ def test_doses_have_names_of_their_own():
 
 def test_a_dose_is_trained_by_one_of_several_processes(tmp_path, monkeypatch):
     trained = []
-    monkeypatch.setattr(reachability.Reachability, "train_latent", lambda run, seed: None)
-    monkeypatch.setattr(
-        reachability.Reachability, "train_oracle", lambda run, dose, seed: trained.append((dose, seed))
-    )
+    monkeypatch.setattr(PictureSources, "train_latent", lambda run, seed: None)
+    monkeypatch.setattr(PictureSources, "train_oracle", lambda run, dose, seed: trained.append((dose, seed)))
     given = options(tmp_path, doses=(0.2, 1.0), train_only=True)
     for seeds in ("0-1", "2"):
         run_reachability(replace(given, seeds=seeds))

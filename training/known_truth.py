@@ -28,7 +28,7 @@ from training.device import device_name
 from training.hits import Scored
 from training.judged import REAL
 from training.loop import package_versions, write_json
-from training.reachability import Reachability, ReachabilityOptions
+from training.protocol import Reachability, ReachabilityOptions
 from training.splits import CALIBRATION
 
 SEEDS = 5
@@ -99,16 +99,16 @@ class KnownTruth:
             self.run.judge_real(kind)
         for repeat in range(1, self.run.remakes):
             self.run.judge_remade(repeat)
-        self.run.enter_controls()
+        self.run.sources.enter_controls()
         for name in (UNTRAINED, *ATTRIBUTION):
             self.run.judge_samples(name, 0)
         train = np.flatnonzero(self.run.bundle.splits == "train")
         chosen = np.random.default_rng(self.options.seed).permutation(train)[: self.options.samples]
-        key = repr((len(chosen), self.options.seed)) + self.run.remaker
+        key = repr((len(chosen), self.options.seed)) + self.run.sources.remaker
         self.replayed = self.run.score(
             "known-replayed",
             key,
-            lambda: self.run.decoded(self.run.remade(self.run.bundle.real_codes[chosen])),
+            lambda: self.run.sources.at_best(self.run.bundle.real_codes[chosen]),
         )
 
     @property

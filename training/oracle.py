@@ -4,9 +4,8 @@
 
 If an instrument does not find a class in what such a GAN produces, it cannot say that another GAN does not
 produce it. The autoencoder stays the one that never saw the classes ("codec blind"). Pixel GANs have oracles
-of their own, and in another arm the autoencoder has seen the classes, too ("codec saw it");
-training/reachability.py trains either. A bundle cannot be made of such a run. To resume, run the same command
-again.
+of their own, and in another arm the autoencoder has seen the classes, too ("codec saw it"); either is trained
+by training/picture_sources.py. A bundle cannot be made of such a run. To resume, run the same command again.
 """
 
 from dataclasses import dataclass, field
