@@ -7,13 +7,10 @@ it reads and raises ``BundleError``, one sentence that names the file, for whate
 import gzip
 import hashlib
 import json
-import os
-import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,10 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
-from safetensors.numpy import save as to_bytes
 
-from explorer import reachability
 from explorer.decoding import generate
 from explorer.latent import Standardisation
+from explorer.measured import EVALUATION, INCOMPLETE, MEASURED, RACE, REACHABILITY
 from explorer.networks import (
     Autoencoder,
     AutoencoderConfig,
@@ -71,9 +67,6 @@ GENERATORS: dict[str, tuple[type[AnyGanConfig], type[AnyGenerator]]] = {
 UNREADABLE = (
     SafetensorError, OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, RecursionError,
 )  # fmt: skip
-# What training.evaluate, training.race and training.reachability add to a bundle.
-EVALUATION, RACE, REACHABILITY = "evaluation.json", "race.json", "reachability.json"
-ADDED = (EVALUATION, RACE, REACHABILITY)
 
 
 class BundleError(Exception):
@@ -287,83 +280,17 @@ def _check_measured(manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
         judge["class_index"][name]
 
 
-def _check_evaluation(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The evaluation, if it has what the app shows; raises BundleError if not."""
-    try:
-        for part in ("samples", "round trips", "training crops", "Gaussian codes"):
-            for key in ("frechet", "coverage"):
-                float(found["distances"][part][key])
-        counts = [found["structure"][k] for k in ("samples", "replays", "Gaussian codes")]
-        tested = [found["memorisation"]["latents"][k] for k in ("samples", "unseen", "replayed")]
-        for hits, n in [(c["k"], c["n"]) for c in counts] + [(t["copied"], t["n"]) for t in tested]:
-            if not 0 <= int(hits) <= int(n):
-                raise ValueError(f"{hits} of {n}")
-        int(found["n"]), found["judge"]["name"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(
-            f"{path} is incomplete ({type(error).__name__}: {error}); run python -m training.evaluate again"
-        ) from None
-    return found
+def checked(found: Any, path: Path, images: int) -> dict[str, Any]:
+    """What was measured, as read from a file of ``MEASURED``, if it has what the app shows.
 
-
-def _check_race(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The race, if it has what the app shows; raises BundleError if not."""
-    try:
-        for key in ("floor", "n"):
-            float(found[key])
-        found["device"], found["options"]["budget"], found["options"]["preset"], found["judge"]["name"]
-        if not found["seeds"]:
-            raise ValueError("no seed")
-        for seed in found["seeds"]:
-            for part in (seed["codec"], *seed["contestants"].values()):
-                for key in ("seconds", "seconds_per_step", "flops_per_step", "batch"):
-                    float(part[key])
-            seed["contestants"][LATENT], seed["contestants"][PIXEL]
-            float(seed["encoding"]["seconds"]), float(seed["ceiling"])
-            for contestant in seed["contestants"].values():
-                for point in contestant["curve"]:
-                    for key in ("seconds", "total", "images", "frechet"):
-                        float(point[key])
-                    if not point["sheet"].startswith("data:image/"):
-                        raise ValueError("a sheet is no picture")
-                if not contestant["curve"] and contestant["stopped"] is None:
-                    raise ValueError("an empty curve")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise BundleError(
-            f"{path} is incomplete ({type(error).__name__}: {error}); run python -m training.race again"
-        ) from None
-    return found
-
-
-def check_reachability(found: dict[str, Any], path: Path, images: int) -> dict[str, Any]:
-    """The report, if a verdict on every class can be read from it; raises BundleError if not.
-
-    images: how many real images there are for it to point at.
+    images: how many real images there are. Raises BundleError, naming the file and what to run, if not.
     """
+    check, script = MEASURED[path.name]
     try:
-        found["device"], found["features"], found["command"], found["samples"], found["gate"]["passed"]
-        if not reachability.generators(found) or not reachability.alphas(found):
-            raise ValueError("no generator or no false-alarm rate")
-        for generator in reachability.generators(found):
-            for alpha in reachability.alphas(found):
-                for name in found["classes"]:
-                    reachability.evidence(found, name, generator, alpha)
-        for judge in found["judges"].values():
-            reachability.counts(judge.values())
-        for name in reachability.held_out(found):
-            examples = found["classes"][name]["examples"]
-            rows = list(examples["round trips"])
-            for shown, beside in (("samples", "nearest"), ("searches", "targets")):
-                for kind in examples[shown].values():
-                    rows += kind[beside]
-                    if not kind["sheet"].startswith("data:image/"):
-                        raise ValueError("a sheet is no picture")
-            if not set(rows) <= set(range(images)):
-                raise ValueError(f"an example points at none of the {images} images")
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        check(found, images)
+    except INCOMPLETE as error:
         raise BundleError(
-            f"{path} is incomplete ({type(error).__name__}: {error}); "
-            "run python -m training.reachability again"
+            f"{path} is incomplete ({type(error).__name__}: {error}); run python -m {script} again"
         ) from None
     return found
 
@@ -371,7 +298,7 @@ def check_reachability(found: dict[str, Any], path: Path, images: int) -> dict[s
 def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     names_file = NAMES if NAMES in manifest["files"] else PLAIN_NAMES
     needed = (names_file if name == NAMES else name for name in FILES)
-    listed = [*needed, *(name for name in ADDED if name in manifest["files"])]
+    listed = [*needed, *(name for name in MEASURED if name in manifest["files"])]
     contents = {name: _read(path / name) for name in listed}
     for name, content in contents.items():
         if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
@@ -389,10 +316,10 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     def arrays_of(name: str) -> dict[str, np.ndarray]:
         return parsed(name, load_arrays)
 
-    def added(name: str, check: Callable[[Any, Path], dict[str, Any]]) -> dict[str, Any] | None:
+    def added(name: str) -> dict[str, Any] | None:
         if name not in contents:
             return None
-        return check(_parse(path / name, json.loads, contents[name]), path / name)
+        return checked(_parse(path / name, json.loads, contents[name]), path / name, n)
 
     autoencoder = AutoencoderConfig(**manifest["networks"]["autoencoder"])
     kind = manifest["networks"].get("kind", LATENT)
@@ -508,9 +435,9 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         judge=judge,
         curves=_parse(path / "curves.json", json.loads, contents["curves.json"]),
         card=_parse(path / CARD, bytes.decode, contents[CARD]),
-        evaluation=added(EVALUATION, _check_evaluation),
-        race=added(RACE, _check_race),
-        reachability=added(REACHABILITY, partial(check_reachability, images=n)),
+        evaluation=added(EVALUATION),
+        race=added(RACE),
+        reachability=added(REACHABILITY),
         standardisation=standard,
         autoencoder_config=autoencoder,
         gan_config=gan,
@@ -519,151 +446,3 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     )
     bundle.load_autoencoder(), bundle.load_generator()  # checks the weights' names and shapes
     return bundle
-
-
-def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes float (n, d) as 7-bit int8 (n, d), -63 to 63, and scales float32 (d,); off by half a scale.
-
-    Symmetric, by each number's largest magnitude (absmax). What it rounds away is far below the noise that
-    decoders are trained with. A number that is not finite makes its scale so.
-    """
-    codes = np.asarray(codes, np.float32)
-    scale = np.maximum(np.abs(codes).max(0), 1e-12) / 63
-    with np.errstate(invalid="ignore"):
-        return np.round(codes / scale).astype(np.int8), scale
-
-
-def _halves(model: torch.nn.Module) -> dict[str, tuple[np.ndarray, type]]:
-    state = {k: v.detach().cpu() for k, v in model.state_dict().items()}
-    # Batch norms count their batches, past what float16 can hold.
-    return {k: (v.numpy(), np.float16 if v.is_floating_point() else np.int64) for k, v in state.items()}
-
-
-def write_bundle(
-    path: Path,
-    *,
-    manifest: Mapping[str, Any],
-    autoencoder: Autoencoder,
-    generator: AnyGenerator,
-    standardisation: Standardisation,
-    real_codes: np.ndarray,
-    generated_codes: np.ndarray | None = None,
-    latents: Mapping[str, np.ndarray],
-    positions: Mapping[str, np.ndarray],
-    judge: Mapping[str, np.ndarray],
-    names: list[str],
-    curves: Mapping[str, list[dict[str, float]]],
-    card: str,
-) -> Bundle:
-    """Write a bundle into ``path`` and open it again to check it.
-
-    It is written beside ``path`` first and takes its place only when it is whole, so a failure leaves
-    the bundle that stood there before untouched. Weights and latents become float16, codes 7 bits.
-    latents: 'real_labels', 'real_splits' (indices into SPLITS), 'generated_z', 'generated_latents' (m,
-    latent_dim), 'snapshot_z', 'snapshot_latents', 'snapshot_images'; see ``Bundle`` for shapes.
-    generated_codes: a pixel generator's, in place of 'generated_latents'; a cascade takes neither.
-    Raises BundleError when the disk is full or what was written cannot be opened.
-    """
-    with _replacing(path) as temporary:
-        codes = {}
-        codes["codes"], codes["scale"] = quantise(real_codes)
-        if generated_codes is not None:
-            codes["generated"], codes["generated_scale"] = quantise(generated_codes)
-        halves = {"generated_z", "generated_latents", "snapshot_z", "snapshot_latents"}
-        others = {"real_labels": np.int16, "real_splits": np.uint8, "snapshot_images": np.int64}
-        files: dict[str, dict[str, tuple[np.ndarray, type]]] = {
-            "latents": {k: (v, np.float16 if k in halves else others[k]) for k, v in latents.items()},
-            "map": {k: (v, np.float32) for k, v in positions.items()},
-            "judge": {k: (v, np.int16 if k.endswith("top1") else np.float16) for k, v in judge.items()},
-            "standardisation": {
-                k: (getattr(standardisation, k).cpu().numpy(), np.float32)
-                for k in ("mean", "components", "scale")
-            },
-            "autoencoder": _halves(autoencoder),
-            "generator": _halves(generator),
-        }
-        for name, arrays in files.items():
-            # Not ascontiguousarray, which would make a row of a single number.
-            content = to_bytes({k: np.asarray(v, dtype, order="C") for k, (v, dtype) in arrays.items()})
-            (temporary / f"{name}.safetensors").write_bytes(content)
-        (temporary / "codes.safetensors.gz").write_bytes(gzip.compress(to_bytes(codes), mtime=0))
-        named = json.dumps({"names": names}).encode()
-        (temporary / NAMES).write_bytes(gzip.compress(named, mtime=0))
-        (temporary / "curves.json").write_text(json.dumps(curves))
-        (temporary / CARD).write_text(card, encoding="utf-8")
-        whole = {
-            "format": FORMAT,
-            "version": VERSION,
-            **manifest,
-            "networks": {
-                "kind": next(k for k, (_, network) in GENERATORS.items() if type(generator) is network),
-                "autoencoder": asdict(autoencoder.config),
-                "generator": asdict(generator.config),
-            },
-            "counts": {
-                "real": len(names),
-                "generated": len(latents["generated_z"]),
-                "components": len(standardisation.scale),
-                "snapshots": len(latents["snapshot_images"]),
-                "snapshot_samples": len(latents["snapshot_z"]),
-            },
-        }
-        _write_manifest(temporary, whole)
-    return open_bundle(path)
-
-
-def update_bundle(path: Path, added: Mapping[str, Mapping[str, Any]], card: str | None = None) -> Bundle:
-    """Put what was measured (by file name, of ``ADDED``) and perhaps a new card into a bundle; open it again.
-
-    As with ``write_bundle``, a failure leaves the bundle untouched; raises BundleError.
-    """
-    manifest = open_bundle(path).manifest  # damage must not get new hashes
-    with _replacing(path) as temporary:
-        shutil.copytree(path, temporary, dirs_exist_ok=True)
-        for name, content in added.items():
-            (temporary / name).write_text(json.dumps(content, separators=(",", ":")) + "\n")
-        if card is not None:
-            (temporary / CARD).write_text(card, encoding="utf-8")
-        _write_manifest(temporary, manifest)
-    return open_bundle(path)
-
-
-def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write bundle.json with the hashes of the files that are there."""
-    listed = [f for f in (*FILES, *ADDED) if (folder / f).is_file()]
-    if NAMES not in listed:
-        listed.append(PLAIN_NAMES)
-    contents = {f: (folder / f).read_bytes() for f in listed}
-    files = {f: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for f, c in contents.items()}
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A folder beside ``path`` that takes its place when the block ends and the bundle in it opens.
-
-    Raises BundleError when the disk is full or what was written cannot be opened; ``path`` is then as it was.
-    """
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    old = path.with_name(f".{path.name}.old{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        open_bundle(temporary)
-        if path.exists():
-            path.rename(old)
-        try:
-            temporary.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
-    except OSError as error:
-        raise BundleError(
-            f"{path} could not be written ({error}); free some space and run the same command again"
-        ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)

@@ -57,7 +57,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     And of a bundle with an untrained pixel generator.
     """
-    from explorer.bundle import RACE, REACHABILITY, update_bundle, write_bundle
+    from explorer.bundle_writing import update_bundle, write_bundle
+    from explorer.measured import RACE, REACHABILITY
     from tests.support import copy_unmeasured, tiny_pixel_parts, tiny_race, tiny_reachability
 
     folder = tmp_path_factory.mktemp("bundles")

@@ -21,7 +21,8 @@ import pytest
 import torch
 from PIL import Image
 
-from explorer.bundle import SPLITS, Bundle, write_bundle
+from explorer.bundle import SPLITS, Bundle
+from explorer.bundle_writing import write_bundle
 from explorer.decoding import data_uri
 from explorer.generation import PixelGeneration
 from explorer.latent import Standardisation
@@ -361,7 +362,7 @@ def tiny_pixel_parts(network: str = "residual") -> dict[str, Any]:
 
 def copy_unmeasured(path: Path) -> Path:
     """A copy of the shipped digits as they are before anybody has asked what is within their GAN's reach."""
-    from explorer.bundle import REACHABILITY
+    from explorer.measured import REACHABILITY
 
     shutil.copytree(ROOT / "pretrained" / "digits", path)
     (path / REACHABILITY).unlink()

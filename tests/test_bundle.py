@@ -18,7 +18,6 @@ from hypothesis.extra.numpy import arrays
 from safetensors.numpy import load, save
 
 from explorer.bundle import (
-    ADDED,
     FILES,
     MANIFEST,
     NAMES,
@@ -28,12 +27,11 @@ from explorer.bundle import (
     BundleError,
     list_bundles,
     open_bundle,
-    quantise,
-    update_bundle,
-    write_bundle,
 )
+from explorer.bundle_writing import quantise, update_bundle, write_bundle
 from explorer.decoding import decode
 from explorer.generation import CascadeGeneration, LatentGeneration, load_generation
+from explorer.measured import MEASURED
 from tests.support import (
     SHIPPED,
     file_names,
@@ -549,7 +547,7 @@ def test_there_is_a_small_bundle_for_the_tests():
 def test_shipped_bundles_are_small_and_hold_only_known_files(shipped):
     """Neither photographs nor pickles: nothing but the files of the format."""
     listed = shipped.manifest["files"]
-    assert set(FILES) <= set(listed) <= {*FILES, *ADDED}
+    assert set(FILES) <= set(listed) <= {*FILES, *MEASURED}
     assert file_names(shipped.path) == sorted([*listed, MANIFEST])
     assert sum(p.stat().st_size for p in shipped.path.iterdir()) <= 30e6
     size = shipped.autoencoder_config.image_size

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.bundle import EVALUATION, BundleError, open_bundle, update_bundle
+from explorer.bundle import BundleError, open_bundle
+from explorer.bundle_writing import update_bundle
+from explorer.measured import EVALUATION
 from training import seed_table
 from training.cli import UserError
 from training.evaluate import (

@@ -19,11 +19,13 @@ from safetensors.numpy import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
 from explorer import job_panel, jobs, session
-from explorer.bundle import REACHABILITY, BundleError, open_bundle, update_bundle
+from explorer.bundle import BundleError, open_bundle
+from explorer.bundle_writing import update_bundle
 from explorer.comparison import breed_distances, comparable_breeds, judge_calls
 from explorer.counts_table import COLUMNS, counts_csv
 from explorer.decoding import data_uri, grid
 from explorer.examples import tiles
+from explorer.measured import REACHABILITY
 from explorer.reachability import judged as verdicts_of
 from explorer.report import html_report
 

@@ -9,7 +9,8 @@ from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
 from explorer import session
-from explorer.bundle import RACE, update_bundle
+from explorer.bundle_writing import update_bundle
+from explorer.measured import RACE
 from explorer.race import verdict
 from tests.support import tiny_race
 

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explorer import race as found
-from explorer.bundle import RACE, BundleError, open_bundle, update_bundle
+from explorer.bundle import BundleError, open_bundle
+from explorer.bundle_writing import update_bundle
+from explorer.measured import RACE
 from explorer.race_figure import race_figure
 from tests.support import ROOT, one_sentence, tiny_race
 from training import race

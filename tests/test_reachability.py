@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from explorer.bundle import REACHABILITY, BundleError, open_bundle
+from explorer.bundle import BundleError, checked, open_bundle
+from explorer.measured import REACHABILITY
 from explorer.rates import Count
 from explorer.reachability import (
     CODEC_SAW,
@@ -207,12 +208,10 @@ def test_a_damaged_score_is_computed_again(toy):
 
 @pytest.mark.parametrize("damage", ["cut", "count", "class", "level", "row", "sheet"])
 def test_a_damaged_report_is_one_sentence(toy, tmp_path, damage):
-    from explorer.bundle import check_reachability
-
     report = json.loads(json.dumps(toy[1]))
     level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
     examples, images = report["classes"]["7"]["examples"], 1797
-    assert check_reachability(report, tmp_path / REACHABILITY, images) == report
+    assert checked(report, tmp_path / REACHABILITY, images) == report
     if damage == "cut":
         del report["gate"]
     elif damage == "count":
@@ -226,7 +225,7 @@ def test_a_damaged_report_is_one_sentence(toy, tmp_path, damage):
     else:
         del report["classes"]["3"]["levels"]["0.05"]
     with pytest.raises(BundleError, match=r"training\.reachability again") as caught:
-        check_reachability(report, tmp_path / REACHABILITY, images)
+        checked(report, tmp_path / REACHABILITY, images)
     assert one_sentence(caught.value)
 
 

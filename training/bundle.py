@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file
 
 from explorer import decoding
-from explorer.bundle import SPLITS, Bundle, BundleError, quantise, write_bundle
+from explorer.bundle import SPLITS, Bundle, BundleError
+from explorer.bundle_writing import quantise, write_bundle
 from explorer.generation import CascadeGeneration, Generation, LatentGeneration, PixelGeneration
 from explorer.latent import Standardisation, nearest
 from explorer.projection import NEIGHBOURS, map_features, place, weighted_position

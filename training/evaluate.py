@@ -24,10 +24,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from explorer.bundle import EVALUATION, Bundle, BundleError, open_bundle, update_bundle
+from explorer.bundle import Bundle, BundleError, open_bundle
+from explorer.bundle_writing import update_bundle
 from explorer.decoding import decode, encode
 from explorer.generation import load_generation
 from explorer.latent import Standardisation
+from explorer.measured import EVALUATION
 from explorer.networks import Autoencoder, CascadeConfig
 from explorer.rates import share
 from training import card, metrics

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from explorer.bundle import Bundle, quantise
+from explorer.bundle import Bundle
+from explorer.bundle_writing import quantise
 from explorer.decoding import encode
 from explorer.latent import nearest
 from explorer.new_class import NewClass

@@ -21,8 +21,10 @@ from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
 
 from explorer import race as found
-from explorer.bundle import RACE, BundleError, open_bundle, update_bundle
+from explorer.bundle import BundleError, open_bundle
+from explorer.bundle_writing import update_bundle
 from explorer.decoding import data_uri, decode, encode, grid
+from explorer.measured import RACE
 from explorer.networks import Autoencoder
 from training import metrics
 from training.adversarial import GanTraining, fixed_z

@@ -17,7 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from explorer.bundle import REACHABILITY, Bundle, BundleError, read_manifest, update_bundle
+from explorer.bundle import Bundle, BundleError, read_manifest
+from explorer.bundle_writing import update_bundle
+from explorer.measured import REACHABILITY
 from explorer.new_class import FILE
 from explorer.reachability import (
     CODEC_SAW,
