@@ -1,4 +1,4 @@
-"""The bundle: what training writes and the app opens. Format: docs/bundle.md.
+"""The bundle: what training writes (explorer/bundle_writing.py) and the app opens. Format: docs/bundle.md.
 
 safetensors and JSON only, so opening one runs no code of its author's. ``open_bundle`` checks everything
 it reads and raises ``BundleError``, one sentence that names the file, for whatever is wrong.
@@ -258,14 +258,14 @@ def open_bundle(path: Path) -> Bundle:
     manifest = read_manifest(path)
     try:
         return _open(path, manifest)
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+    except INCOMPLETE as error:
         raise BundleError(
             f"{path / MANIFEST} is incomplete or inconsistent ({type(error).__name__}: {error}); "
             "get the bundle again"
         ) from None
 
 
-def _check_measured(manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
+def _check_manifest(manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
     """Raise KeyError if the manifest lacks a measurement or a judge's entry that the app shows."""
     measured = manifest["metrics"]
     for key in ("components", "trustworthiness", "trustworthiness_placed", "placed_to_own_position", "n"):
@@ -280,7 +280,7 @@ def _check_measured(manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
         judge["class_index"][name]
 
 
-def checked(found: Any, path: Path, images: int) -> dict[str, Any]:
+def check_measured(found: Any, path: Path, images: int) -> dict[str, Any]:
     """What was measured, as read from a file of ``MEASURED``, if it has what the app shows.
 
     images: how many real images there are. Raises BundleError, naming the file and what to run, if not.
@@ -319,7 +319,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
     def added(name: str) -> dict[str, Any] | None:
         if name not in contents:
             return None
-        return checked(_parse(path / name, json.loads, contents[name]), path / name, n)
+        return check_measured(_parse(path / name, json.loads, contents[name]), path / name, n)
 
     autoencoder = AutoencoderConfig(**manifest["networks"]["autoencoder"])
     kind = manifest["networks"].get("kind", LATENT)
@@ -341,7 +341,7 @@ def _open(path: Path, manifest: dict[str, Any]) -> Bundle:
         raise BundleError(
             f"{path / MANIFEST} holds out classes that are not among its classes; get the bundle again"
         )
-    _check_measured(manifest, classes)
+    _check_manifest(manifest, classes)
     n, m = manifest["counts"]["real"], manifest["counts"]["generated"]
     s, r = manifest["counts"]["snapshots"], manifest["counts"]["snapshot_samples"]
 

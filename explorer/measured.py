@@ -8,10 +8,10 @@ from explorer.race import LATENT, PIXEL
 
 EVALUATION, RACE, REACHABILITY = "evaluation.json", "race.json", "reachability.json"
 # What a check raises where something is missing or cannot be.
-INCOMPLETE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+INCOMPLETE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
-def check_evaluation(found: dict[str, Any], images: int) -> None:
+def check_evaluation(found: dict[str, Any], _images: int) -> None:
     """Raise one of ``INCOMPLETE`` unless an evaluation has what the app shows."""
     for part in ("samples", "round trips", "training crops", "Gaussian codes"):
         for key in ("frechet", "coverage"):
@@ -24,7 +24,7 @@ def check_evaluation(found: dict[str, Any], images: int) -> None:
     int(found["n"]), found["judge"]["name"]
 
 
-def check_race(found: dict[str, Any], images: int) -> None:
+def check_race(found: dict[str, Any], _images: int) -> None:
     """Raise one of ``INCOMPLETE`` unless a race has what the app shows."""
     for key in ("floor", "n"):
         float(found[key])
@@ -73,7 +73,7 @@ def check_reachability(found: dict[str, Any], images: int) -> None:
             raise ValueError(f"an example points at none of the {images} images")
 
 
-# What may be in a bundle: its check, and the script that measures it. images: how many the bundle has.
+# By file: its check, given what it holds and how many real images there are, and the script that measures it.
 MEASURED: dict[str, tuple[Callable[[dict[str, Any], int], None], str]] = {
     EVALUATION: (check_evaluation, "training.evaluate"),
     RACE: (check_race, "training.race"),

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from explorer.bundle import Bundle, BundleError, checked
+from explorer.bundle import Bundle, BundleError, check_measured
 from explorer.measured import REACHABILITY
 
 FILE = "new_class.safetensors"
@@ -69,7 +69,7 @@ def read_measured(folder: Path, bundle: Bundle) -> tuple[NewClass, dict[str, Any
         raise BundleError(
             f"what was measured in {folder} cannot be read ({error}); delete that folder and measure again"
         ) from None
-    return new, checked(report, folder / REACHABILITY, len(bundle.labels) + len(new.names))
+    return new, check_measured(report, folder / REACHABILITY, len(bundle.labels) + len(new.names))
 
 
 def measured_folders(folder: Path, beginning: str) -> list[Path]:

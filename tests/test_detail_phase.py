@@ -23,6 +23,7 @@ from training import detail_phase, latent_gan
 from training.autoencoder import load_run as load_autoencoder
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError, preset_options
+from training.codes import weights_digest
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
@@ -316,8 +317,12 @@ def test_the_reachability_of_two_stages_is_asked_with_both(path, folder, tmp_pat
 
 def test_all_seeds_can_share_the_second_stage_and_the_report_says_so(path, folder, tmp_path):
     run = Reachability(asked(path, folder, tmp_path / "run", share_detail=True, width=24))
+    before = weights_digest(run.sources.generator)
+    run.sources.enter_controls()
+    run.sources.enter_own(7)
     run.sources.train_latent(0)
     run.sources.train_oracle(1.0, 0)
+    assert weights_digest(run.sources.generator) == before  # all others have copies of what they share
     assert not list((tmp_path / "run").rglob("*-detail"))
     assert read_json(tmp_path / "run" / "oracle-1" / "seed-0" / "options.json")["options"]["width"] == 24
     generator, z = open_bundle(path).load_generator(), torch.randn(5, 4 + 2 * 16)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from explorer.bundle import BundleError, open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.measured import EVALUATION
+from tests.support import one_sentence
 from training import seed_table
 from training.cli import UserError
 from training.evaluate import (
@@ -215,13 +216,17 @@ def test_an_incomplete_evaluation_is_one_sentence(evaluated, tmp_path, gone):
     assert open_bundle(bundle).evaluation.keys() > evaluation.keys()  # the old one still stands
 
 
-def test_an_impossible_count_is_refused(evaluated, tmp_path):
+@pytest.mark.parametrize(
+    ("count", "told"), [({"k": 5, "n": 3}, "5 of 3"), ({"k": 5, "n": np.inf}, "infinity")]
+)
+def test_an_impossible_count_is_refused(evaluated, tmp_path, of, told):
     bundle = tmp_path / "digits"
     shutil.copytree(evaluated, bundle)
     evaluation = open_bundle(evaluated).evaluation
-    evaluation["structure"]["samples"] = {"k": 5, "n": 3}
-    with pytest.raises(BundleError, match="5 of 3"):
+    evaluation["structure"]["samples"] = {"k": 5, "n": of}
+    with pytest.raises(BundleError, match=told) as caught:
         update_bundle(bundle, {EVALUATION: evaluation}, "x")
+    assert one_sentence(caught.value)
 
 
 def test_updating_a_damaged_bundle_does_not_hide_the_damage(evaluated, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from explorer.bundle import BundleError, checked, open_bundle
+from explorer.bundle import BundleError, check_measured, open_bundle
 from explorer.measured import REACHABILITY
 from explorer.rates import Count
 from explorer.reachability import (
@@ -211,7 +211,7 @@ def test_a_damaged_report_is_one_sentence(toy, tmp_path, damage):
     report = json.loads(json.dumps(toy[1]))
     level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
     examples, images = report["classes"]["7"]["examples"], 1797
-    assert checked(report, tmp_path / REACHABILITY, images) == report
+    assert check_measured(report, tmp_path / REACHABILITY, images) == report
     if damage == "cut":
         del report["gate"]
     elif damage == "count":
@@ -225,7 +225,7 @@ def test_a_damaged_report_is_one_sentence(toy, tmp_path, damage):
     else:
         del report["classes"]["3"]["levels"]["0.05"]
     with pytest.raises(BundleError, match=r"training\.reachability again") as caught:
-        checked(report, tmp_path / REACHABILITY, images)
+        check_measured(report, tmp_path / REACHABILITY, images)
     assert one_sentence(caught.value)
 
 

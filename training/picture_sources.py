@@ -1,6 +1,7 @@
 """Everything that makes pictures for the judges of a reachability report: GANs, their oracles, controls.
 
-Each is trained where it was not, as the bundle's own GAN was, and then known by its name and its seed.
+GANs are trained where they were not, and each source is then known by its name and its seed. Real images as
+the GAN could at best show them are made here, too.
 """
 
 import hashlib
@@ -17,11 +18,12 @@ import torch
 import tyro
 from torch import Tensor
 
-from explorer.bundle import Bundle
+from explorer.bundle import AnyGenerator, Bundle
 from explorer.decoding import decode
 from explorer.latent import Standardisation
 from explorer.networks import (
     Autoencoder,
+    CascadeConfig,
     CascadeGenerator,
     GanConfig,
     Generator,
@@ -56,8 +58,8 @@ from training.pixel_gan import load_run as load_pixel_gan
 
 
 @dataclass(frozen=True)
-class SourceOptions:
-    """Which GANs are trained, and for how long."""
+class PictureSourceOptions:
+    """Which bundle it is about, and how long the GANs like its own are trained."""
 
     bundle: tyro.conf.Positional[Path]
     """The bundle whose codec and whose kind of GAN are asked."""
@@ -82,7 +84,7 @@ class SourceOptions:
 
 
 @dataclass(frozen=True)
-class Source:
+class PictureSource:
     """Something that makes pictures: a trained GAN, or a control.
 
     make: z float32 (n, z_dim) -> codes of the pictures, differentiable, float (n, code_dim). draw: z,
@@ -98,21 +100,22 @@ class Source:
 class PictureSources:
     """What makes pictures over the codec of one bundle, by name and seed, once it was entered.
 
-    folder: where what is trained is kept.
+    Also how codes are decoded, and real images as the GAN could at best show them. folder: where what is
+    trained is kept.
     """
 
-    def __init__(self, options: SourceOptions, bundle: Bundle, dataset: Dataset, folder: Path) -> None:
+    def __init__(self, options: PictureSourceOptions, bundle: Bundle, dataset: Dataset, folder: Path) -> None:
         self.options, self.bundle, self.dataset, self.folder = options, bundle, dataset, folder
         self.device = resolve_device(options.device)
         self.model = bundle.load_autoencoder()
-        self.entered: dict[str, dict[int, Source]] = {}
+        self.entered: dict[str, dict[int, PictureSource]] = {}
 
     @property
     def stages(self) -> int:
-        """Those of the bundle's GAN and of all that are like it, 1 or 2."""
-        return 1 if isinstance(self.bundle.gan_config, GanConfig) else 2
+        """Stages of the bundle's GAN, and so of every latent GAN here: 1 or 2."""
+        return 2 if isinstance(self.bundle.gan_config, CascadeConfig) else 1
 
-    def __getitem__(self, name: str) -> dict[int, Source]:
+    def __getitem__(self, name: str) -> dict[int, PictureSource]:
         """The sources of a name, by seed."""
         return self.entered[name]
 
@@ -122,14 +125,15 @@ class PictureSources:
             return decode(model or self.model, codes)
 
     @cached_property
-    def generator(self) -> Any:
+    def generator(self) -> AnyGenerator:
         """The bundle's own generator, to read: whoever moves or changes one loads another."""
         return self.bundle.load_generator()
 
     @property
     def remaker(self) -> str:
         """Changes when what ``remade`` makes does."""
-        second = weights_digest(self.generator.detail) if self.stages == 2 else ""
+        generator = self.generator
+        second = weights_digest(generator.detail) if isinstance(generator, CascadeGenerator) else ""
         return digest(self.bundle.standardisation) + second
 
     @torch.inference_mode()
@@ -139,7 +143,7 @@ class PictureSources:
         """
         standard, generator = self.bundle.standardisation, self.generator
         latents = standard.to_latents(torch.from_numpy(codes))
-        if self.stages == 1:
+        if not isinstance(generator, CascadeGenerator):
             return standard.to_codes(latents).numpy()
         draw = torch.Generator().manual_seed(self.options.split_seed + 1_000_003 * repeat)
         noise = torch.randn(len(codes), math.prod(generator.config.noise_shape), generator=draw)
@@ -227,7 +231,8 @@ class PictureSources:
     ) -> None:
         """A trained GAN, with a detail phase over it where the bundle's has one.
 
-        first: the run of its first stage. second: the kind of its second. codec: its own, if it is not over
+        first: the run of its first stage. second: the kind of a detail phase over it, which says of what
+        kind the first is, too; of a GAN in one stage that alone. codec: its own, if it is not over
         the bundle's; then it cannot share the bundle's second stage.
         """
         if self.stages == 1:
@@ -286,7 +291,7 @@ class PictureSources:
             with autocast(self.device):  # a search takes as long as training otherwise
                 return encoder(generator(z.to(self.device)).clamp(-1, 1)).flatten(1).float()
 
-        self.entered.setdefault(name, {})[seed] = Source(
+        self.entered.setdefault(name, {})[seed] = PictureSource(
             generator.config.z_dim,
             make,
             lambda z, rows=slice(None): pictures(generator, z[rows]).numpy(),
@@ -314,7 +319,7 @@ class PictureSources:
                 codes = torch.cat([make(part).cpu() for part in z[rows].split(1024)])
             return self.decoded(codes.numpy(), codec)
 
-        self.entered.setdefault(name, {})[seed] = Source(generator.config.z_dim, make, draw, key)
+        self.entered.setdefault(name, {})[seed] = PictureSource(generator.config.z_dim, make, draw, key)
 
     def enter_controls(self) -> None:
         """The untrained generator, and what can be drawn from seen codes without a GAN."""
@@ -341,7 +346,7 @@ class PictureSources:
                 return self.decoded(standard.to_codes(drawn).numpy())
 
             key = name + self.bundle.manifest["files"]["codes.safetensors.gz"]["sha256"] + of
-            self.entered[name] = {0: Source(1, lambda z: z, draw, key)}
+            self.entered[name] = {0: PictureSource(1, lambda z: z, draw, key)}
 
 
 def digest(standard: Standardisation) -> str:

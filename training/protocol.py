@@ -1,7 +1,7 @@
 """The reachability protocol over one bundle, stage by stage: judges, gate, samples, searches, report.
 
-Each stage keeps what it did in a file, and finds it there. training/reachability.py runs them in their order;
-what is measured, and why: docs/reachability.md.
+Each stage keeps what it did in a file, and finds it there. training/reachability.py runs all of them,
+training/known_truth.py some; what is measured, and why: docs/reachability.md.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ from training.judged import REAL, Judged, Searched
 from training.judges import Judges, NetworkJudgeOptions, pixels
 from training.loop import check_made_of, package_versions, write_atomically
 from training.new_class import add_new_class
-from training.picture_sources import PictureSources, Source, SourceOptions
+from training.picture_sources import PictureSource, PictureSourceOptions, PictureSources
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
 
 SHOWN = 8  # pictures of a kind in the report
 
 
 @dataclass(frozen=True)
-class ReachabilityOptions(SourceOptions):
+class ReachabilityOptions(PictureSourceOptions):
     """Options of ``python -m training.reachability``."""
 
     generators: tuple[str, ...] = (LATENT,)
@@ -268,7 +268,7 @@ class Reachability:
             lambda: source.draw(self.sampled_z(source, seed)),
         )
 
-    def sampled_z(self, source: Source, seed: int) -> Tensor:
+    def sampled_z(self, source: PictureSource, seed: int) -> Tensor:
         """The z float32 (samples, z_dim) that are drawn from a source, the same at every call."""
         draw = torch.Generator().manual_seed(7000 + seed)
         return torch.randn(self.options.samples, source.z_dim, generator=draw)

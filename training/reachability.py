@@ -35,10 +35,7 @@ from explorer.verdict import UNTRAINED
 from training.cli import UserError, print_dry_run
 from training.controls import CONTROLS
 from training.judged import REAL
-from training.loop import (
-    write_atomically,
-    write_json,
-)
+from training.loop import write_atomically, write_json
 from training.picture_sources import oracle_name
 from training.protocol import Reachability, ReachabilityOptions
 
