@@ -1,4 +1,4 @@
-"""Counts and distances that set held-out breeds beside seen ones. Nothing here draws a conclusion."""
+"""Counts and distances that set held-out classes beside seen ones. Nothing here draws a conclusion."""
 
 from dataclasses import dataclass
 
@@ -22,40 +22,40 @@ def said(count: Count) -> str:
 
 
 @dataclass(frozen=True)
-class BreedDistances:
-    """Euclidean distances in code space around one breed.
+class ClassDistances:
+    """Euclidean distances in code space around one class.
 
     to_training: float32 (n,), from each of its untrained images to the nearest training code.
-    to_own_breed: float32 (n,), from each of those to the nearest other real image of the breed.
-    generated: float32 (m,), from each generated sample to the nearest real image of the breed.
+    to_own_class: float32 (n,), from each of those to the nearest other real image of the class.
+    generated: float32 (m,), from each generated sample to the nearest real image of the class.
     """
 
     to_training: np.ndarray
-    to_own_breed: np.ndarray
+    to_own_class: np.ndarray
     generated: np.ndarray
 
 
-def images_of(bundle: Bundle, breed: str, untrained: bool = False) -> np.ndarray:
-    """Rows int64 of a breed's real images; without those that the networks were trained on if asked."""
-    of_breed = bundle.labels == bundle.classes.index(breed)
-    return np.flatnonzero(of_breed & (bundle.splits != "train") if untrained else of_breed)
+def images_of(bundle: Bundle, class_name: str, untrained: bool = False) -> np.ndarray:
+    """Rows int64 of a class's real images; without those that the networks were trained on if asked."""
+    of_class = bundle.labels == bundle.classes.index(class_name)
+    return np.flatnonzero(of_class & (bundle.splits != "train") if untrained else of_class)
 
 
 @st.cache_data(hash_funcs={Bundle: lambda b: bundle_key(b.path)}, show_spinner="Measuring distances…")
-def breed_distances(bundle: Bundle, breed: str) -> BreedDistances:
-    """Distances around a breed, in code space."""
-    rows, members = images_of(bundle, breed, untrained=True), images_of(bundle, breed)
+def class_distances(bundle: Bundle, class_name: str) -> ClassDistances:
+    """Distances around a class, in code space."""
+    rows, members = images_of(bundle, class_name, untrained=True), images_of(bundle, class_name)
     points = [Point("real", int(row)) for row in rows]
-    return BreedDistances(
+    return ClassDistances(
         to_training=training_distances(bundle, points),
-        to_own_breed=nearest_real(bundle, points, among=members)[0][:, 0],
+        to_own_class=nearest_real(bundle, points, among=members)[0][:, 0],
         generated=nearest(bundle.generated_codes, bundle.real_codes[members])[0][:, 0],
     )
 
 
-def nearest_generated(bundle: Bundle, breed: str, count: int) -> np.ndarray:
-    """Rows int64 (count,) of the generated samples nearest to any real image of the breed, nearest first."""
-    return np.argsort(breed_distances(bundle, breed).generated, kind="stable")[:count]
+def nearest_generated(bundle: Bundle, class_name: str, count: int) -> np.ndarray:
+    """Rows int64 (count,) of the generated samples nearest to any real image of the class, nearest first."""
+    return np.argsort(class_distances(bundle, class_name).generated, kind="stable")[:count]
 
 
 @st.cache_data(hash_funcs={Bundle: lambda b: bundle_key(b.path)}, show_spinner="Measuring distances…")
@@ -64,24 +64,24 @@ def generated_to_training(bundle: Bundle) -> np.ndarray:
     return nearest(bundle.generated_codes, bundle.real_codes[bundle.splits == "train"])[0][:, 0]
 
 
-def judge_calls(bundle: Bundle, breed: str) -> dict[str, Count]:
-    """How often the judge's first guess among all ImageNet classes is the breed.
+def judge_calls(bundle: Bundle, class_name: str) -> dict[str, Count]:
+    """How often the judge's first guess among all ImageNet classes is the class.
 
-    By what it was shown: 'photo' and 'round_trip' of the breed's untrained images, 'generated' for all
+    By what it was shown: 'photo' and 'round_trip' of the class's untrained images, 'generated' for all
     samples. n counts the pictures that it was asked about.
     """
-    index = bundle.manifest["judge"]["class_index"][breed]
-    of_breed = bundle.labels == bundle.classes.index(breed)
+    index = bundle.manifest["judge"]["class_index"][class_name]
+    of_class = bundle.labels == bundle.classes.index(class_name)
     counts = {}
     for kind in ("photo", "round_trip", "generated"):
         answers = bundle.judge[f"{kind}_top1"]
-        answers = answers[answers != -1] if kind == "generated" else answers[of_breed & (answers != -1)]
+        answers = answers[answers != -1] if kind == "generated" else answers[of_class & (answers != -1)]
         counts[kind] = Count(int((answers == index).sum()) if index is not None else 0, len(answers))
     return counts
 
 
-def comparable_breeds(bundle: Bundle, count: int = 2) -> list[str]:
-    """Seen breeds that the judge names on photographs about as often as the held-out ones.
+def comparable_classes(bundle: Bundle, count: int = 2) -> list[str]:
+    """Seen classes that the judge names on photographs about as often as the held-out ones.
 
     Without a judge, the first seen ones.
     """
@@ -89,8 +89,8 @@ def comparable_breeds(bundle: Bundle, count: int = 2) -> list[str]:
     if bundle.manifest["judge"]["name"] is None:
         return seen[:count]
 
-    def rate(breed: str) -> float:
-        return judge_calls(bundle, breed)["photo"].rate
+    def rate(class_name: str) -> float:
+        return judge_calls(bundle, class_name)["photo"].rate
 
-    wanted = np.mean([rate(breed) for breed in bundle.held_out])
-    return sorted(seen, key=lambda breed: abs(rate(breed) - wanted))[:count]
+    wanted = np.mean([rate(class_name) for class_name in bundle.held_out])
+    return sorted(seen, key=lambda class_name: abs(rate(class_name) - wanted))[:count]

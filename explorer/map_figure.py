@@ -11,7 +11,7 @@ from explorer.bundle import Bundle
 from explorer.palette import NEUTRAL, TEXT, Theme, class_colours, kind_colours
 from explorer.points import Kind, NewSamples, Point
 
-COLOUR_BY = ("breed", "kind")
+COLOUR_BY = ("class", "kind")
 GROUP_NAMES = {
     "seen": "Real, seen",
     "held out": "Real, held out",
@@ -65,7 +65,7 @@ def layers(bundle: Bundle, new: NewSamples | None = None, snapshot: int | None =
         name = f"Generated after {bundle.snapshot_images[snapshot]:,} images"
         generated = Layer(None, "generated", name, np.arange(len(positions)), positions)
     everything = [
-        generated,  # below, lest thousands of crosses hide the breeds' colours
+        generated,  # below, lest thousands of crosses hide the classes' colours
         *real((c for c in bundle.classes if c not in bundle.held_out), "seen"),
         *real(bundle.held_out, "held out"),
     ]
@@ -84,7 +84,7 @@ def map_figure(
     titled: set[str] = set()
     for layer in drawn:
         colour = by_kind[layer.group]
-        if colour_by == "breed" and layer.kind != "new":
+        if colour_by == "class" and layer.kind != "new":
             colour = by_class[layer.name] if layer.kind == "real" else NEUTRAL[theme]
         figure.add_trace(_trace(layer, colour, colour_by, theme, titled))
     low, high = bundle.map_real.min(0), bundle.map_real.max(0)

@@ -38,16 +38,16 @@ def training_distances(bundle: Bundle, points: list[Point], new: NewSamples | No
 
 
 def selection_table(bundle: Bundle, points: list[Point], new: NewSamples | None = None) -> pd.DataFrame:
-    """One row a point: kind, index, breed, split, file name, distance to the nearest training code.
+    """One row a point: kind, index, class, split, file name, distance to the nearest training code.
 
-    Breed, split and file are empty for samples; seed is given for new ones.
+    Class, split and file are empty for samples; seed is given for new ones.
     """
     real = [p.index if p.kind == "real" else None for p in points]
     return pd.DataFrame(
         {
             "kind": [p.kind for p in points],
             "index": [p.index for p in points],
-            "breed": ["" if i is None else bundle.classes[bundle.labels[i]] for i in real],
+            "class": ["" if i is None else bundle.classes[bundle.labels[i]] for i in real],
             "split": ["" if i is None else str(bundle.splits[i]) for i in real],
             "file": ["" if i is None else bundle.names[i] for i in real],
             "seed": [new.seed if new and p.kind == "new" else "" for p in points],
@@ -57,7 +57,7 @@ def selection_table(bundle: Bundle, points: list[Point], new: NewSamples | None 
 
 
 def stratified(bundle: Bundle, points: list[Point], limit: int) -> list[Point]:
-    """At most ``limit`` of the points: every kind and breed in turn, each evenly spread over its points."""
+    """At most ``limit`` of the points: every kind and class in turn, each evenly spread over its points."""
     groups: dict[tuple[str, int], list[Point]] = {}
     for point in points:
         label = int(bundle.labels[point.index]) if point.kind == "real" else -1

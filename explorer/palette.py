@@ -38,7 +38,7 @@ CLASSES: dict[Theme, tuple[str, ...]] = {
         "#B4FDEB",
     ),
 }
-# Of generated points while colour means breed: they have none.
+# Of generated points while colour means class: they have none.
 NEUTRAL: dict[Theme, str] = {"light": "#7A7F87", "dark": "#9AA0A8"}
 
 

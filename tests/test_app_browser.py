@@ -102,7 +102,7 @@ def test_the_selection_downloads_as_a_table(page, app):
     with page.expect_download() as download:
         page.get_by_role("button", name="Table (CSV)").click()
     lines = download.value.path().read_text().splitlines()
-    assert lines[0] == "kind,index,breed,split,file,seed,distance_to_training_code"
+    assert lines[0] == "kind,index,class,split,file,seed,distance_to_training_code"
     total = page.get_by_text("points are selected").inner_text().split()[0].replace(",", "")
     assert len(lines) == 1 + int(total)
 

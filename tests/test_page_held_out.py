@@ -21,7 +21,7 @@ from streamlit.testing.v1 import AppTest
 from explorer import job_panel, jobs, session
 from explorer.bundle import BundleError, open_bundle
 from explorer.bundle_writing import update_bundle
-from explorer.comparison import breed_distances, comparable_breeds, judge_calls
+from explorer.comparison import class_distances, comparable_classes, judge_calls
 from explorer.counts_table import COLUMNS, counts_csv
 from explorer.decoding import data_uri, grid
 from explorer.examples import tiles
@@ -84,7 +84,7 @@ def test_every_number_comes_with_n_and_there_is_no_verdict(bundles, monkeypatch)
     assert "judge does not know these classes" in text(at)
     codec, distances = (table.value for table in at.table)
     assert codec.loc["7 (held out)", "images, n"] == "179"
-    assert codec.loc["all seen breeds, validation", "images, n"] == "323"
+    assert codec.loc["all seen classes, validation", "images, n"] == "323"
     assert distances.index.tolist() == ["7 (held out)", "0 (seen)", "1 (seen)"]
     assert all("n = " in cell for cell in distances.to_numpy().ravel())
     assert "12 of its 179 held-out images, as round trips" in text(at)
@@ -92,7 +92,7 @@ def test_every_number_comes_with_n_and_there_is_no_verdict(bundles, monkeypatch)
     assert cards == 3 * 2 * 12
 
 
-def test_other_seen_breeds_can_be_chosen(bundles, monkeypatch):
+def test_other_seen_classes_can_be_chosen(bundles, monkeypatch):
     at = opened(bundles, BUNDLE, monkeypatch)
     at.multiselect[0].set_value(["9"]).run()
     assert not at.exception
@@ -114,22 +114,22 @@ def test_the_judge_counts_match_the_bundle(judged, monkeypatch):
     assert "category" in "".join(e.proto.body for e in at.get("html"))
 
 
-def test_seen_breeds_are_counted_on_images_that_training_did_not_use(judged):
+def test_seen_classes_are_counted_on_images_that_training_did_not_use(judged):
     bundle = open_bundle(judged)
     val = (bundle.labels == 3) & (bundle.splits == "val")
     assert judge_calls(bundle, "3")["photo"].n == val.sum()
-    assert comparable_breeds(bundle) == ["0", "1"]  # all are named on every photograph: the first
+    assert comparable_classes(bundle) == ["0", "1"]  # all are named on every photograph: the first
 
 
 def test_distances_are_those_of_their_definition(judged):
     bundle = open_bundle(judged)
-    distances = breed_distances(bundle, "7")
+    distances = class_distances(bundle, "7")
     codes, sevens = bundle.real_codes.astype(np.float32), bundle.labels == 7
     first = codes[sevens][0]
     to_training = np.linalg.norm(codes[bundle.splits == "train"] - first, axis=1).min()
     to_own = np.sort(np.linalg.norm(codes[sevens] - first, axis=1))[1]
     np.testing.assert_allclose(distances.to_training[0], to_training, rtol=1e-4)
-    np.testing.assert_allclose(distances.to_own_breed[0], to_own, rtol=1e-4)
+    np.testing.assert_allclose(distances.to_own_class[0], to_own, rtol=1e-4)
     of_sample = np.linalg.norm(codes[sevens] - bundle.generated_codes[5], axis=1).min()
     np.testing.assert_allclose(distances.generated[5], of_sample, rtol=1e-4)
 

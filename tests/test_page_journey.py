@@ -55,7 +55,7 @@ def frames(page: AppTest) -> np.ndarray:
 def choose(page: AppTest, side: str, source: str, **widgets: Any) -> None:
     page.selectbox(f"{KEY}/{side}/source").set_value(source).run()
     for name, value in widgets.items():
-        box = page.selectbox if name in ("breed", "point") else page.number_input
+        box = page.selectbox if name in ("class", "point") else page.number_input
         box(f"{KEY}/{side}/{name}").set_value(value)
     page.run()
 
@@ -124,7 +124,7 @@ def test_csv_gives_the_codes_back(bundle: Bundle) -> None:
     np.testing.assert_array_equal(table[:, 1:].astype(np.float32), codes)
 
 
-def test_opens_on_two_seen_breeds(page: AppTest, bundle: Bundle) -> None:
+def test_opens_on_two_seen_classs(page: AppTest, bundle: Bundle) -> None:
     sent = data(page.run())
     assert sent["a"].split()[0] != sent["b"].split()[0]
     assert "held out" not in sent["a"] + sent["b"]
@@ -134,7 +134,7 @@ def test_opens_on_two_seen_breeds(page: AppTest, bundle: Bundle) -> None:
 
 def test_frames_are_the_decoders_own(page: AppTest, bundle: Bundle) -> None:
     page.run()
-    choose(page, "A", "By number", breed=3, number=5)
+    choose(page, "A", "By number", number=5, **{"class": 3})
     choose(page, "B", "Random generated", seed=11)
     row = int(np.flatnonzero(bundle.labels == 3)[4])
     sample = int(np.random.default_rng(11).integers(len(bundle.generated_z)))
@@ -157,14 +157,14 @@ def test_z_space_needs_two_generated_ends(page: AppTest) -> None:
     through_z = frames(page)
     np.testing.assert_array_equal(through_z[[0, -1]], straight[[0, -1]])
     assert (through_z != straight).any()
-    choose(page, "B", "Breed mean")  # back to an end without z
+    choose(page, "B", "Class mean")  # back to an end without z
     assert space(page).proto.disabled
     assert not page.exception
 
 
 def test_swap_turns_the_journey_round(page: AppTest) -> None:
     page.run()
-    choose(page, "B", "Breed mean", breed=2)
+    choose(page, "B", "Class mean", **{"class": 2})
     before, forth = data(page), frames(page)
     next(b for b in page.button if b.label == "Swap A and B").click().run()
     after = data(page)
@@ -172,10 +172,10 @@ def test_swap_turns_the_journey_round(page: AppTest) -> None:
     np.testing.assert_array_equal(frames(page)[[0, -1]], forth[[-1, 0]])
 
 
-def test_held_out_breeds_are_marked(page: AppTest) -> None:
+def test_held_out_classes_are_marked(page: AppTest) -> None:
     page.run()
-    assert "7 (held out)" in page.selectbox(f"{KEY}/A/breed").options
-    choose(page, "A", "Breed mean", breed=7)
+    assert "7 (held out)" in page.selectbox(f"{KEY}/A/class").options
+    choose(page, "A", "Class mean", **{"class": 7})
     assert data(page)["a"].startswith("mean of 7 (held out), n = ")
 
 

@@ -174,7 +174,7 @@ def test_layers_hold_every_point_once_and_a_selection_finds_them(digits):
 
 
 def test_the_figure_shows_the_shipped_coordinates_with_equal_scale(digits):
-    figure = map_figure(layers(digits), digits, "breed", "light")
+    figure = map_figure(layers(digits), digits, "class", "light")
     held_out = next(t for t in figure.data if t.name == "7 (held out)")
     np.testing.assert_array_equal(held_out.x, digits.map_real[digits.labels == 7, 0])
     assert figure.layout.yaxis.scaleanchor == "x"
@@ -200,7 +200,7 @@ def test_the_table_tells_kinds_apart(digits):
     new = draw_samples(digits, load_generation(digits), 2, 9)
     table = selection_table(digits, [Point("real", 7), Point("generated", 1), Point("new", 0)], new)
     assert table["kind"].tolist() == ["real", "generated", "new"]
-    assert table["breed"].tolist() == ["7", "", ""]
+    assert table["class"].tolist() == ["7", "", ""]
     assert table["split"].tolist() == ["held_out", "", ""]
     assert table["file"].tolist() == [digits.names[7], "", ""]
     assert table["seed"].tolist() == ["", "", 9]

@@ -1,4 +1,4 @@
-"""The Held-out page: verdicts on the breeds that training never saw, and the raw material."""
+"""The Held-out page: verdicts on the classes that training never saw, and the raw material."""
 
 from typing import Any
 
@@ -8,8 +8,8 @@ import streamlit as st
 
 from explorer.bundle import Bundle, BundleError
 from explorer.comparison import (
-    breed_distances,
-    comparable_breeds,
+    class_distances,
+    comparable_classes,
     generated_to_training,
     images_of,
     judge_calls,
@@ -26,16 +26,16 @@ from explorer.rates import share
 from explorer.session import current_bundle, generation_of
 from explorer.verdict_cards import show_verdicts
 
-SHOWN = 12  # pictures of each kind and breed
+SHOWN = 12  # pictures of each kind and class
 HOW_TO = """No verdict yet: this page shows pictures and counts, not a conclusion. Hours to days make one:
 
 `python -m training.reachability {path}`
 """
 
 
-def role(bundle: Bundle, breed: str) -> str:
-    """A breed's name with the part it played."""
-    return f"{breed} ({'held out' if breed in bundle.held_out else 'seen'})"
+def role(bundle: Bundle, class_name: str) -> str:
+    """A class's name with the part it played."""
+    return f"{class_name} ({'held out' if class_name in bundle.held_out else 'seen'})"
 
 
 def middle(values: np.ndarray) -> str:
@@ -47,12 +47,12 @@ def middle(values: np.ndarray) -> str:
 
 
 def show_codec(bundle: Bundle) -> None:
-    """How well the decoder can show each breed: fidelity of the round trip."""
+    """How well the decoder can show each class: fidelity of the round trip."""
     st.subheader("How well can the decoder show it?")
     rows = {}
     for part, values in bundle.manifest["metrics"]["codec"].items():
         name = part if part not in bundle.classes else role(bundle, part)
-        rows["all seen breeds, validation" if part == "seen val" else name] = {
+        rows["all seen classes, validation" if part == "seen val" else name] = {
             "images, n": f"{values['n']:,}",
             "PSNR, dB": f"{values['psnr']:.2f}",
             "SSIM": f"{values['ssim']:.3f}",
@@ -70,7 +70,7 @@ def show_codec(bundle: Bundle) -> None:
         "Round trip: encode, then decode. PSNR and SSIM: higher is nearer to the original. Sharpness: ratio "
         "to the original's."
         + (
-            " Recognised: share to which the judge gives their own breed, among these "
+            " Recognised: share to which the judge gives their own class, among these "
             f"{len(bundle.classes)}; in brackets its 95 % Wilson interval."
             if any("recognised_original" in v for v in bundle.manifest["metrics"]["codec"].values())
             else ""
@@ -78,7 +78,7 @@ def show_codec(bundle: Bundle) -> None:
     )
 
 
-def show_judge(bundle: Bundle, breeds: list[str]) -> None:
+def show_judge(bundle: Bundle, classes: list[str]) -> None:
     """What the independent judge calls photographs, round trips and generated samples."""
     st.subheader("What does an independent judge call them?")
     name = bundle.manifest["judge"]["name"]
@@ -86,44 +86,44 @@ def show_judge(bundle: Bundle, breeds: list[str]) -> None:
         st.info("The ImageNet judge does not know these classes, so it was not asked.")
         return
     rows = {}
-    for breed in breeds:
-        calls = judge_calls(bundle, breed)
-        rows[role(bundle, breed)] = {
+    for class_name in classes:
+        calls = judge_calls(bundle, class_name)
+        rows[role(bundle, class_name)] = {
             "photographs of it": said(calls["photo"]),
             "their round trips": said(calls["round_trip"]),
             "all generated samples": said(calls["generated"]),
         }
     st.table(pd.DataFrame.from_dict(rows, orient="index"))
     st.caption(
-        "Pictures whose first guess, among ImageNet's 1,000 classes, is the breed; in brackets the 95 % "
+        "Pictures whose first guess, of ImageNet's 1,000 names, is that of the class; in brackets the 95 % "
         "Wilson interval of the share. Photographs are judged cropped, as the autoencoder got them; those of "
-        f"seen breeds are validation images. Judge: {name}; it took no part in training. It errs, too: read "
+        f"seen classes are validation images. Judge: {name}; it took no part in training. It errs, too: read "
         "its rates on other pictures beside its rate on photographs."
     )
 
 
-def show_distances(bundle: Bundle, breeds: list[str]) -> None:
+def show_distances(bundle: Bundle, classes: list[str]) -> None:
     """Distances in code space, with the scale that they need."""
     st.subheader("How near do generated samples come?")
     rows = {}
-    for breed in breeds:
-        distances = breed_distances(bundle, breed)
-        rows[role(bundle, breed)] = {
+    for class_name in classes:
+        distances = class_distances(bundle, class_name)
+        rows[role(bundle, class_name)] = {
             "its images to the nearest training code": middle(distances.to_training),
-            "its images to the nearest other one of the breed": middle(distances.to_own_breed),
+            "its images to the nearest other one of the class": middle(distances.to_own_class),
             f"its {SHOWN} nearest generated samples": middle(np.sort(distances.generated)[:SHOWN]),
         }
     st.table(pd.DataFrame.from_dict(rows, orient="index"))
     st.caption(
         "Euclidean distances between codes: median (5 % to 95 %). Its images: those that no network was "
-        "trained on. A sample's distance is that to the nearest real image of the breed. For scale, all "
+        "trained on. A sample's distance is that to the nearest real image of the class. For scale, all "
         f"generated samples to the nearest training code: {middle(generated_to_training(bundle))}."
     )
 
 
-def original_cards(bundle: Bundle, breed: str, photographs: Photographs | None) -> list[Card]:
-    """Untrained images of a breed, evenly spread, as round trips and, where on disk, photographs."""
-    rows = images_of(bundle, breed, untrained=True)
+def original_cards(bundle: Bundle, class_name: str, photographs: Photographs | None) -> list[Card]:
+    """Untrained images of a class, evenly spread, as round trips and, where on disk, photographs."""
+    rows = images_of(bundle, class_name, untrained=True)
     rows = rows[np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int)]
     pictures = decode(generation_of(bundle).autoencoder, bundle.real_codes[rows])
     cards = []
@@ -133,10 +133,10 @@ def original_cards(bundle: Bundle, breed: str, photographs: Photographs | None) 
     return cards
 
 
-def generated_cards(bundle: Bundle, breed: str) -> list[Card]:
-    """The generated samples nearest to a breed, with distance and the judge's guess."""
-    distances = breed_distances(bundle, breed).generated
-    rows = nearest_generated(bundle, breed, SHOWN)
+def generated_cards(bundle: Bundle, class_name: str) -> list[Card]:
+    """The generated samples nearest to a class, with distance and the judge's guess."""
+    distances = class_distances(bundle, class_name).generated
+    rows = nearest_generated(bundle, class_name, SHOWN)
     points = [Point("generated", int(row)) for row in rows]
     pictures = pictures_of(bundle, generation_of(bundle), points)
     cards = []
@@ -151,27 +151,27 @@ def generated_cards(bundle: Bundle, breed: str) -> list[Card]:
     return cards
 
 
-def show_breed(bundle: Bundle, breed: str, photographs: Photographs | None) -> None:
-    """Pictures of one breed: real and nearest generated."""
-    st.subheader(role(bundle, breed))
-    total = len(images_of(bundle, breed, untrained=True))
-    originals = original_cards(bundle, breed, photographs)
-    part = "held-out images" if breed in bundle.held_out else "validation images"
+def show_class(bundle: Bundle, class_name: str, photographs: Photographs | None) -> None:
+    """Pictures of one class: real and nearest generated."""
+    st.subheader(role(bundle, class_name))
+    total = len(images_of(bundle, class_name, untrained=True))
+    originals = original_cards(bundle, class_name, photographs)
+    part = "held-out images" if class_name in bundle.held_out else "validation images"
     what = "photographs and round trips" if photographs else "round trips"
     st.markdown(f"**Real**: {len(originals)} of its {total:,} {part}, as {what}.")
     st.html(gallery(originals, side=96))
-    generated = generated_cards(bundle, breed)
+    generated = generated_cards(bundle, class_name)
     judged = ""
     if bundle.manifest["judge"]["name"]:
-        guesses = bundle.judge["generated_top1"][nearest_generated(bundle, breed, SHOWN)]
-        called = int((guesses == bundle.manifest["judge"]["class_index"][breed]).sum())
+        guesses = bundle.judge["generated_top1"][nearest_generated(bundle, class_name, SHOWN)]
+        called = int((guesses == bundle.manifest["judge"]["class_index"][class_name]).sum())
         judged = (
             ", and the judge's first guess with its probability. "
-            f"It calls {called} of these {len(guesses)} {breed}"
+            f"It calls {called} of these {len(guesses)} {class_name}"
         )
     st.markdown(
         f"**Generated**: the {len(generated)} of {len(bundle.generated_z):,} samples nearest to any of its "
-        f"{len(images_of(bundle, breed)):,} real images, with the distance in code space{judged}."
+        f"{len(images_of(bundle, class_name)):,} real images, with the distance in code space{judged}."
     )
     st.html(gallery(generated, side=96))
 
@@ -207,7 +207,7 @@ if not bundle.held_out:
     st.stop()
 st.markdown(
     f"Training never saw: **{', '.join(bundle.held_out)}**. What do the decoder and the generator make of "
-    f"that? Seen breeds stand beside as a scale. {generation_of(bundle).note}"
+    f"that? Seen classes stand beside as a scale. {generation_of(bundle).note}"
 )
 if bundle.reachability is None:
     st.info(HOW_TO.format(path=bundle.path), icon=":material/balance:")
@@ -219,16 +219,16 @@ st.header("Raw material")
 st.caption("Pictures, counts and distances of the bundle as it is; no conclusion is drawn from them here.")
 seen = [c for c in bundle.classes if c not in bundle.held_out]
 chosen = st.multiselect(
-    "Seen breeds for scale",
+    "Seen classes for scale",
     seen,
-    default=comparable_breeds(bundle),
+    default=comparable_classes(bundle),
     max_selections=4,
     help="At first, those that the judge recognises on photographs about as often as the held-out ones; "
     "where it knows none, the first two.",
 )
-breeds = [*bundle.held_out, *chosen]
+classes = [*bundle.held_out, *chosen]
 show_codec(bundle)
-show_judge(bundle, breeds)
-show_distances(bundle, breeds)
-for breed in breeds:
-    show_breed(bundle, breed, photographs)
+show_judge(bundle, classes)
+show_distances(bundle, classes)
+for class_name in classes:
+    show_class(bundle, class_name, photographs)

@@ -115,8 +115,8 @@ def distance_chart(bundle: Bundle, journey: Journey) -> go.Figure:
     )
     top = float(journey.distances.max())
     for split, kind, name in (
-        ("val", "seen", "seen breeds, validation"),
-        ("held_out", "held out", "held-out breeds"),
+        ("val", "seen", "seen classes, validation"),
+        ("held_out", "held out", "held-out classes"),
     ):
         median, n = cached_usual_distance(bundle_key(bundle.path), split, bundle)
         if n:

@@ -152,7 +152,7 @@ def show_selection(bundle: Bundle, new: NewSamples | None, found: Photographs | 
     if len(shown) < len(selected):
         text.warning(
             f"{len(selected):,} points are selected; {len(shown)} are shown, "
-            "taken evenly from every kind and breed. The table holds all."
+            "taken evenly from every kind and class. The table holds all."
         )
     else:
         text.markdown(f"{len(selected):,} {'point' if len(selected) == 1 else 'points'}, all shown.")

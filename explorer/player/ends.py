@@ -17,9 +17,9 @@ SELECTION, NUMBER, REAL, GENERATED, MEAN = (
     "By number",
     "Random real",
     "Random generated",
-    "Breed mean",
+    "Class mean",
 )
-_WIDGETS = ("source", "point", "breed", "number", "seed")
+_WIDGETS = ("source", "point", "class", "number", "seed")
 _KEPT = "journey"  # dict of the widgets' values: Streamlit drops a widget's own when another page is shown
 
 
@@ -63,21 +63,23 @@ def selected_points(new: NewSamples | None) -> list[Point]:
 def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
     """Draw the picker of one end and return what it says.
 
-    The page opens on the first two selected points or, with fewer, on two pictures of different breeds.
+    The page opens on the first two selected points or, with fewer, on two pictures of different classes.
     """
     st.session_state.setdefault(_KEPT, {})
     selected = selected_points(new)
-    breeds = [i for i in range(len(bundle.classes)) if (bundle.labels == i).any()]
-    seen = [i for i in breeds if bundle.classes[i] not in bundle.held_out] or breeds
+    classes = [i for i in range(len(bundle.classes)) if (bundle.labels == i).any()]
+    seen = [i for i in classes if bundle.classes[i] not in bundle.held_out] or classes
     opening = np.random.default_rng(0).permutation(seen)[:2]
     place = 0 if side == "A" else -1
 
     def box(widget: str, first: Any, valid: Container[Any]) -> str:
         return _restore(_key(bundle, side, widget), first, valid)
 
-    def breed_box(column: Any) -> int:
-        key = box("breed", int(opening[place]), breeds)
-        return _keep(key, column.selectbox("Breed", breeds, format_func=lambda i: _breed(bundle, i), key=key))
+    def class_box(column: Any) -> int:
+        key = box("class", int(opening[place]), classes)
+        return _keep(
+            key, column.selectbox("Class", classes, format_func=lambda i: _class_name(bundle, i), key=key)
+        )
 
     sources = [*([SELECTION] if selected else []), NUMBER, REAL, GENERATED, MEAN]
     left, middle, right = st.columns([1.3, 1.3, 0.8], gap="small", vertical_alignment="bottom")
@@ -88,10 +90,10 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
     _keep(key, source)
 
     if source == MEAN:
-        label = breed_box(middle)
+        label = class_box(middle)
         n = int((bundle.labels == label).sum())
         mean = class_mean(bundle.real_codes, bundle.labels, label)
-        return End(f"mean of {_breed(bundle, label)}, n = {n:,}", mean)
+        return End(f"mean of {_class_name(bundle, label)}, n = {n:,}", mean)
     if source == SELECTION:
         key = box("point", selected[:2][place], selected)
         point = middle.selectbox(
@@ -99,7 +101,7 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
         )
         point = Point(*_keep(key, point))
     elif source == NUMBER:
-        members = np.flatnonzero(bundle.labels == breed_box(middle))
+        members = np.flatnonzero(bundle.labels == class_box(middle))
         n = len(members)
         key = box("number", 1 + _opening(bundle, members), range(1, n + 1))
         number = _keep(key, right.number_input(f"Number, 1–{n}", 1, n, key=key))
@@ -129,13 +131,13 @@ def _opening(bundle: Bundle, rows: np.ndarray) -> int:
     return int(np.argmax((bundle.splits[rows] == "val") + judge["round_trip_confidence"][rows] * agreed))
 
 
-def _breed(bundle: Bundle, label: int) -> str:
+def _class_name(bundle: Bundle, label: int) -> str:
     name = bundle.classes[label]
     return f"{name} (held out)" if name in bundle.held_out else name
 
 
 def _name(bundle: Bundle, point: Point) -> str:
-    """The point's label, and for a picture of a seen breed its split."""
+    """The point's label, and for a picture of a seen class its split."""
     split = bundle.splits[point.index] if point.kind == "real" else "held_out"
     words = {"train": ", training picture", "val": ", validation picture", "held_out": ""}
     return label_of(bundle, point) + words[str(split)]
