@@ -248,6 +248,10 @@ def test_the_table_of_seeds_has_mean_and_spread(evaluated, capsys):
     assert all(line.endswith("| 0 |") for line in lines if "coverage" in line)
     seed_table.main(seed_table.SeedTableOptions((evaluated,)))
     assert "| measure | digits |" in capsys.readouterr().out
+    same_name = evaluated.parent / "other" / evaluated.name
+    shutil.copytree(evaluated, same_name)
+    seed_table.main(seed_table.SeedTableOptions((evaluated, same_name)))
+    assert f"| measure | digits | {same_name} | mean |" in capsys.readouterr().out
 
 
 def test_bundles_that_were_not_evaluated_have_no_table(evaluated, tmp_path):

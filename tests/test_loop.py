@@ -263,6 +263,12 @@ def test_between_slices_ctrl_c_is_the_callers(options):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_missing_log_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"metrics\.jsonl.* is missing") as caught:
+        read_metrics(tmp_path / "metrics.jsonl")
+    assert one_sentence(caught.value)
+
+
 def test_a_finished_run_does_no_step_more(options):
     Job(options).run()
     assert Job(options).run().did == []

@@ -40,6 +40,7 @@ from training.cli import UserError, check_options
 from training.hits import Scored
 from training.judged import REAL
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
+from training.loop import read_metrics
 from training.oracle import SightedAutoencoderOptions
 from training.picture_sources import PictureSources, oracle_name
 from training.presets import PRESETS
@@ -351,6 +352,7 @@ def test_a_folder_of_another_hold_out_is_refused(tmp_path):
 def test_an_autoencoder_that_is_not_the_bundles_is_refused(tmp_path):
     own = Reachability(options(tmp_path)).sources.autoencoder_run
     assert Reachability(options(tmp_path, autoencoder=own)).sources.autoencoder_run == own
+    assert read_metrics(own / "metrics.jsonl") == open_bundle(tmp_path / "digits").curves["autoencoder"]
     saved = json.loads((own / "options.json").read_text())
     for name, value in (("hold_out", ["3"]), ("seed", saved["options"]["seed"])):
         other = tmp_path / name

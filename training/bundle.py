@@ -143,6 +143,7 @@ def run_bundle(options: BundleOptions) -> Path:
         gan = _latent_gan(options)
     dataset, generation, standard = gan.dataset, gan.generation, gan.standard
     model = generation.autoencoder
+    curves = {stage: read_metrics(folder / "metrics.jsonl") for stage, folder in gan.folders.items()}
 
     everything = np.arange(len(dataset.store.labels))
     pictures = dataset.centers(everything)
@@ -242,7 +243,7 @@ def run_bundle(options: BundleOptions) -> Path:
             positions=positions,
             judge=verdicts,
             names=list(dataset.store.names),
-            curves={s: read_metrics(folder / "metrics.jsonl") for s, folder in gan.folders.items()},
+            curves=curves,
             card=card.model_card(manifest, dataset),
         )
     except BundleError as error:

@@ -12,7 +12,7 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -247,8 +247,7 @@ class MetricsLog:
         self.path = folder / "metrics.jsonl"
         if self.path.is_file():
             kept = [line for line in read_metrics(self.path) if line["step"] <= step]
-            text = "".join(json.dumps(line) + "\n" for line in kept)
-            write_atomically(self.path, lambda temporary: temporary.write_text(text))
+            write_metrics(self.path, kept)
         self.file = self.path.open("a")
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
@@ -266,10 +265,25 @@ class MetricsLog:
                 part.close()
 
 
+def write_metrics(path: Path, lines: Iterable[Mapping[str, float]]) -> None:
+    """Write a metrics.jsonl."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl; a half-written last line, from a killed run, is ignored."""
+    """The lines of a metrics.jsonl; a half-written last line, from a killed run, is ignored.
+
+    Raises UserError where there is no such file.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}, the log of a training run, is missing; put it back or train it anew"
+        ) from None
     lines = []
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         try:
             lines.append(json.loads(line))
         except ValueError:

@@ -43,7 +43,7 @@ from training.device import autocast, resolve_device
 from training.evaluate import modelled
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
-from training.loop import options_from_json, save_weights, write_json
+from training.loop import options_from_json, save_weights, write_json, write_metrics
 from training.oracle import (
     OracleDetailPhase,
     OracleOptions,
@@ -136,7 +136,6 @@ class PictureSources:
         second = weights_digest(generator.detail) if isinstance(generator, CascadeGenerator) else ""
         return digest(self.bundle.standardisation) + second
 
-    @torch.inference_mode()
     def remade(self, codes: np.ndarray, repeat: int = 0) -> np.ndarray:
         """What the bundle's GAN would make of codes float (n, code_dim) if its first stage were perfect; with
         other detail at each repeat.
@@ -148,7 +147,8 @@ class PictureSources:
         draw = torch.Generator().manual_seed(self.options.split_seed + 1_000_003 * repeat)
         noise = torch.randn(len(codes), math.prod(generator.config.noise_shape), generator=draw)
         parts = zip(latents.split(1024), noise.split(1024), strict=True)
-        return torch.cat([generator.refine(*part) for part in parts]).numpy()
+        with torch.inference_mode():
+            return torch.cat([generator.refine(*part) for part in parts]).numpy()
 
     def at_best(self, codes: np.ndarray, repeat: int = 0) -> np.ndarray:
         """Pictures uint8 (n, s, s, 3) of images as the GAN could at best show them; see ``remade``."""
@@ -173,6 +173,7 @@ class PictureSources:
         write_json(out / "options.json", {"options": {**saved["options"], **now, "out": str(out)}})
         if not (out / "done.json").is_file():
             save_weights(out / "autoencoder.safetensors", self.model)
+            write_metrics(out / "metrics.jsonl", self.bundle.curves["autoencoder"])
             write_json(out / "done.json", saved["done"])
         return out
 

@@ -71,7 +71,7 @@ def main(options: SeedTableOptions) -> None:
             raise UserError(str(error)) from None
         if evaluation is None:
             raise UserError(f"{path} was not evaluated; run python -m training.evaluate {path}")
-        evaluations[path.name] = evaluation
+        evaluations[path.name if path.name not in evaluations else str(path)] = evaluation
     if len({(e["n"], e["k"], "recognisability" in e) for e in evaluations.values()}) > 1:
         raise UserError("these bundles were evaluated with different n or data and cannot be compared")
     print(table(evaluations))
