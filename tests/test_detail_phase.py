@@ -302,8 +302,7 @@ def test_the_reachability_of_two_stages_is_asked_with_both(path, folder, tmp_pat
     assert (level[CUT]["images"], level[CUT]["pictures"]) == (images, 3 * images)
     scores = tmp_path / "run" / "scores"
     drawn = [
-        load_file(scores / f"{name}.safetensors")["judges"]
-        for name in ("real-cut-round-trips", "remade-1", "remade-2")
+        load_file(scores / f"{name}.safetensors")["judges"] for name in ("remade-0", "remade-1", "remade-2")
     ]
     assert not any(torch.equal(a, b) for a, b in combinations(drawn, 2))  # other detail each time
     assert level["samples"][LATENT] == [{"hits": level["samples"][LATENT][0]["hits"], "n": 60}]
@@ -359,28 +358,47 @@ def test_a_gan_of_one_stage_has_no_second_to_share(folder, tmp_path, path):
     assert one_sentence(caught.value)
 
 
-def test_what_two_stages_can_at_best_show_keeps_the_components_and_generates_the_rest(
-    path, folder, tmp_path, monkeypatch
-):
+def test_what_two_stages_can_at_best_show_keeps_the_components_and_generates_the_rest(path, folder, tmp_path):
     run = Reachability(asked(path, folder, tmp_path / "run"))
-    codes, standard, generator = (
-        run.bundle.real_codes[:6],
-        run.bundle.standardisation,
-        run.bundle.load_generator(),
-    )
+    codes, remaker = run.bundle.real_codes[:6], run.sources.own_remaker
+    generator, standard = remaker.generator, remaker.standard
     latents = standard.to_latents(torch.from_numpy(codes))
     kept = (generator.mean + (latents * generator.scale) @ generator.components).numpy()
-    made = run.sources.remade(codes)
-    np.testing.assert_array_equal(made, run.sources.remade(codes))  # with the same noise at every call
-    again = run.sources.remade(codes, repeat=1)
-    np.testing.assert_array_equal(again, run.sources.remade(codes, repeat=1))
+    made, again = remaker(codes, 0), remaker(codes, 1)
+    np.testing.assert_array_equal(made, remaker(codes, 0))  # with the same noise at every call
     assert np.abs(made - again).max() > 1e-3
     assert (run.remakes, Reachability(asked(path, folder, tmp_path / "run", cheap=True)).remakes) == (8, 1)
     assert np.abs(made - kept).max() > 1e-3
     for parameter in generator.detail[-2].parameters():
         parameter.zero_()
-    monkeypatch.setattr(run.sources, "generator", generator)
-    np.testing.assert_allclose(run.sources.remade(codes), kept, atol=1e-5)
+    np.testing.assert_allclose(remaker(codes, 0), kept, atol=1e-5)
+
+
+def test_images_are_remade_by_the_second_stages_that_are_asked_about(path, folder, tmp_path, monkeypatch):
+    """Judges learn from what the bundle's own makes."""
+    run = Reachability(asked(path, folder, tmp_path / "run", detail_images=96))
+    sources = run.sources
+    own = sources.own_remaker
+    assert [remaker.key for remaker in sources.remakers] == [own.key]
+    sources.train_oracle(1.0, 0)
+    assert [remaker.key for remaker in sources.remakers] == [own.key]  # an oracle has seen the class
+    for seed in (0, 1):
+        sources.train_latent(seed)
+    drawn: dict[str, np.ndarray] = {}
+    monkeypatch.setattr(run, "score", lambda name, key, draw: drawn.setdefault(f"{name} {key}", draw()))
+    codes = run.bundle.real_codes[run.judged_rows]
+    for repeat in range(3):
+        run.judge_remade(repeat)
+    assert len(drawn) == 3
+    for repeat, (name, pictures) in enumerate(drawn.items()):
+        folder_of_run = tmp_path / "run" / LATENT / f"seed-{repeat % 2}-detail"
+        generator, standard, _ = detail_phase.load_run(folder_of_run)
+        assert weights_digest(generator.detail) in name
+        noise = torch.randn(len(codes), 2 * 16, generator=torch.Generator().manual_seed(1_000_003 * repeat))
+        expected = generator.refine(standard.to_latents(torch.from_numpy(codes)), noise)
+        np.testing.assert_array_equal(pictures, sources.decoded(expected.numpy()))
+    rows = run.judged_rows[:4]
+    np.testing.assert_array_equal(run.real(CUT, rows), sources.at_best(run.bundle.real_codes[rows], own))
 
 
 def test_an_oracles_second_stage_sees_the_held_out_class(folder):

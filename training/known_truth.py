@@ -20,13 +20,22 @@ import tyro
 
 from explorer.rates import Count
 from explorer.rates import share as with_interval
-from explorer.reachability import ATTRIBUTION, CUT, LATENT, ORACLE, UNTRAINED, counts, judged_among
+from explorer.reachability import (
+    ATTRIBUTION,
+    CUT,
+    LATENT,
+    ORACLE,
+    PHOTOGRAPHS,
+    ROUND_TRIPS,
+    UNTRAINED,
+    counts,
+    judged_among,
+)
 from explorer.replication import p_more, seed_interval
 from explorer.verdict import Kind, Verdict, percent
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.device import device_name
 from training.hits import Scored
-from training.judged import REAL
 from training.loop import package_versions, write_json
 from training.protocol import Reachability, ReachabilityOptions
 from training.splits import CALIBRATION
@@ -95,21 +104,17 @@ class KnownTruth:
     def judge(self) -> None:
         """Train the judges and judge real images and controls, or find it done."""
         self.run.learn()
-        for kind in REAL:
+        for kind in (PHOTOGRAPHS, ROUND_TRIPS):
             self.run.judge_real(kind)
-        for repeat in range(1, self.run.remakes):
+        for repeat in range(self.run.remakes):
             self.run.judge_remade(repeat)
         self.run.sources.enter_controls()
         for name in (UNTRAINED, *ATTRIBUTION):
             self.run.judge_samples(name, 0)
         train = np.flatnonzero(self.run.bundle.splits == "train")
         chosen = np.random.default_rng(self.options.seed).permutation(train)[: self.options.samples]
-        key = repr((len(chosen), self.options.seed)) + self.run.sources.remaker
-        self.replayed = self.run.score(
-            "known-replayed",
-            key,
-            lambda: self.run.sources.at_best(self.run.bundle.real_codes[chosen]),
-        )
+        key = repr((len(chosen), self.options.seed)) + self.run.sources.own_remaker.key
+        self.replayed = self.run.score("known-replayed", key, lambda: self.run.real(CUT, chosen))
 
     @property
     def samples(self) -> int:

@@ -97,6 +97,39 @@ class PictureSource:
     key: str
 
 
+@dataclass(frozen=True)
+class Remaker:
+    """Makes of real images what a GAN would if its first stage were perfect.
+
+    generator: one of two stages, for its second, or one of a single stage. standard: of its first.
+    """
+
+    generator: AnyGenerator
+    standard: Standardisation
+
+    @property
+    def key(self) -> str:
+        """Changes when what it makes does."""
+        generator = self.generator
+        second = weights_digest(generator.detail) if isinstance(generator, CascadeGenerator) else ""
+        return digest(self.standard) + second
+
+    def __call__(self, codes: np.ndarray, seed: int) -> np.ndarray:
+        """Codes float32 (n, code_dim) cut to the components that the GAN models, with the rest left out or,
+        in two stages, generated; seed: of that detail.
+        """
+        generator, latents = self.generator, self.standard.to_latents(torch.from_numpy(codes))
+        if not isinstance(generator, CascadeGenerator):
+            return self.standard.to_codes(latents).numpy()
+        draw = torch.Generator().manual_seed(seed)
+        noise = torch.randn(len(codes), math.prod(generator.config.noise_shape), generator=draw)
+        device = generator.mean.device
+        parts = zip(latents.split(1024), noise.split(1024), strict=True)
+        with torch.inference_mode():
+            made = [generator.refine(*(x.to(device) for x in part)).cpu() for part in parts]
+        return torch.cat(made).numpy()
+
+
 class PictureSources:
     """What makes pictures over the codec of one bundle, by name and seed, once it was entered.
 
@@ -109,6 +142,7 @@ class PictureSources:
         self.device = resolve_device(options.device)
         self.model = bundle.load_autoencoder()
         self.entered: dict[str, dict[int, PictureSource]] = {}
+        self.trained_remakers: dict[int, Remaker] = {}
 
     @property
     def stages(self) -> int:
@@ -130,29 +164,20 @@ class PictureSources:
         return self.bundle.load_generator()
 
     @property
-    def remaker(self) -> str:
-        """Changes when what ``remade`` makes does."""
-        generator = self.generator
-        second = weights_digest(generator.detail) if isinstance(generator, CascadeGenerator) else ""
-        return digest(self.bundle.standardisation) + second
+    def own_remaker(self) -> Remaker:
+        """The bundle's own GAN, to remake images with."""
+        return Remaker(self.generator, self.bundle.standardisation)
 
-    def remade(self, codes: np.ndarray, repeat: int = 0) -> np.ndarray:
-        """What the bundle's GAN would make of codes float (n, code_dim) if its first stage were perfect; with
-        other detail at each repeat.
+    @property
+    def remakers(self) -> list[Remaker]:
+        """What remakes images, in turn: the latent GANs of all seeds, where each was trained with a second
+        stage of its own; the bundle's otherwise.
         """
-        standard, generator = self.bundle.standardisation, self.generator
-        latents = standard.to_latents(torch.from_numpy(codes))
-        if not isinstance(generator, CascadeGenerator):
-            return standard.to_codes(latents).numpy()
-        draw = torch.Generator().manual_seed(self.options.split_seed + 1_000_003 * repeat)
-        noise = torch.randn(len(codes), math.prod(generator.config.noise_shape), generator=draw)
-        parts = zip(latents.split(1024), noise.split(1024), strict=True)
-        with torch.inference_mode():
-            return torch.cat([generator.refine(*part) for part in parts]).numpy()
+        return [*self.trained_remakers.values()] or [self.own_remaker]
 
-    def at_best(self, codes: np.ndarray, repeat: int = 0) -> np.ndarray:
-        """Pictures uint8 (n, s, s, 3) of images as the GAN could at best show them; see ``remade``."""
-        return self.decoded(self.remade(codes, repeat))
+    def at_best(self, codes: np.ndarray, remaker: Remaker, repeat: int = 0) -> np.ndarray:
+        """Pictures uint8 (n, s, s, 3) of images as a GAN could at best show them; see ``Remaker``."""
+        return self.decoded(remaker(codes, self.options.split_seed + 1_000_003 * repeat))
 
     @cached_property
     def autoencoder_run(self) -> Path:
@@ -255,7 +280,10 @@ class PictureSources:
             images=self.options.detail_images or saved["images"], evaluations=1,
         )  # fmt: skip
         run_detail_phase(options, second)
-        self._enter_latent(name, seed, *load_detail_phase(options.out, second)[:2], codec)
+        generator, standard, _ = load_detail_phase(options.out, second)
+        if name == LATENT:
+            self.trained_remakers[seed] = Remaker(generator, standard)
+        self._enter_latent(name, seed, generator, standard, codec)
 
     def pixel_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:
         """Options of a pixel GAN on the same images, as the bundle's preset has it; not watched either."""

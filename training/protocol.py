@@ -161,13 +161,15 @@ class Reachability:
         self.judged = Judged(self.labels[self.judged_rows], self.parts[self.judged_rows], held_out)
 
     def real(self, kind: str, rows: np.ndarray) -> np.ndarray:
-        """Real images as photographs, as round trips, or as the GAN could at best show them: round trips of
+        """Real images as photographs, as round trips, or as the bundle's own GAN could at best show them: of
         the components that it models, with the rest left out or, in two stages, generated.
         """
         if kind == PHOTOGRAPHS:
             return self.dataset.centers(rows).numpy()
         codes = self.bundle.real_codes[rows]
-        return self.sources.at_best(codes) if kind == CUT else self.sources.decoded(codes)
+        if kind == CUT:
+            return self.sources.at_best(codes, self.sources.own_remaker)
+        return self.sources.decoded(codes)
 
     # Stages; each keeps what it did in a file, by a key of what it depends on
 
@@ -198,7 +200,7 @@ class Reachability:
             return np.concatenate([self.real(kind, rows) for kind in REAL])
 
         labels = np.tile(self.labels[rows], len(REAL))
-        key = self._key("learn", self.sources.remaker)
+        key = self._key("learn", self.sources.own_remaker.key)
         features = self.kept("learn", key, lambda: {"features": self.features(draw())})["features"]
         self.real_features = features.reshape(len(REAL), len(rows), -1)[REAL.index(ROUND_TRIPS)]
         size = self.dataset.options.image_size
@@ -240,9 +242,8 @@ class Reachability:
 
     def judge_real(self, kind: str) -> None:
         """Judge the calibration and test images, as photographs or through the codec."""
-        rows, key = self.judged_rows, kind + (self.sources.remaker if kind == CUT else "")
         name = f"real-{kind.replace(' ', '-')}"
-        self.judged.real[kind] = self.score(name, key, lambda: self.real(kind, rows))
+        self.judged.real[kind] = self.score(name, kind, lambda: self.real(kind, self.judged_rows))
 
     @property
     def remakes(self) -> int:
@@ -250,14 +251,22 @@ class Reachability:
         return 1 if self.sources.stages == 1 or self.options.cheap else self.options.remakes
 
     def judge_remade(self, repeat: int) -> None:
-        """Judge the same images as the GAN could at best show them once more, with other detail."""
-        self.judged.remade.append(
-            self.score(
-                f"remade-{repeat}",
-                f"{CUT} {repeat} {self.sources.remaker}",
-                lambda: self.sources.at_best(self.bundle.real_codes[self.judged_rows], repeat),
-            )
+        """Judge the same images as the GANs could at best show them, each time with other detail.
+
+        Where each seed has its own second stage, they take turns; so all must have been trained.
+        """
+        remakers = self.sources.remakers
+        remaker = remakers[repeat % len(remakers)]
+        codes = self.bundle.real_codes[self.judged_rows]
+        scored = self.score(
+            f"remade-{repeat}",
+            f"{CUT} {repeat} {remaker.key}",
+            lambda: self.sources.at_best(codes, remaker, repeat),
         )
+        if repeat:
+            self.judged.remade.append(scored)
+        else:
+            self.judged.real[CUT] = scored
 
     def judge_samples(self, name: str, seed: int) -> None:
         """Judge samples of a source."""

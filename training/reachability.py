@@ -24,8 +24,10 @@ from explorer.new_class import FILE
 from explorer.reachability import (
     CODEC_SAW,
     LATENT,
+    PHOTOGRAPHS,
     PIXEL,
     PIXEL_ORACLE,
+    ROUND_TRIPS,
     UNTRAINED_PIXEL,
     conclusive,
     oracle,
@@ -34,7 +36,6 @@ from explorer.reachability_tables import summary
 from explorer.verdict import UNTRAINED
 from training.cli import UserError, print_dry_run
 from training.controls import CONTROLS
-from training.judged import REAL
 from training.loop import write_atomically, write_json
 from training.picture_sources import oracle_name
 from training.protocol import Reachability, ReachabilityOptions
@@ -89,9 +90,8 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     tasks: list[tuple[str, Callable[[], None]]] = []
     if not options.train_only:
         tasks.append(("judges", run.learn))
-        tasks += [(f"judging real {kind}", lambda kind=kind: run.judge_real(kind)) for kind in REAL]  # type: ignore[misc]
-        for i in range(1, run.remakes):
-            tasks.append((f"judging remade images, {i + 1} of {run.remakes}", partial(run.judge_remade, i)))
+        for kind in (PHOTOGRAPHS, ROUND_TRIPS):
+            tasks.append((f"judging {kind}", partial(run.judge_real, kind)))
         tasks.append(("controls", run.sources.enter_controls))
 
     def add(name: str, seed: int, train: Callable[[], None] | None, searched: bool) -> None:
@@ -130,6 +130,9 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
                 oracle_name(dose), seed,
                 lambda dose=dose, seed=seed: run.sources.train_oracle(dose, seed), searched=False,  # type: ignore[misc]
             )  # fmt: skip
+    if not options.train_only:  # last: the GANs remake them
+        for i in range(run.remakes):
+            tasks.append((f"judging remade images, {i + 1} of {run.remakes}", partial(run.judge_remade, i)))
     progress = tqdm(tasks, unit="stage")
     for i, (words, task) in enumerate(progress):
         progress.set_description(words)
