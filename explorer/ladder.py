@@ -12,6 +12,7 @@ from explorer.reachability import (
     CUT,
     LATENT,
     LEVEL,
+    OTHER,
     PHOTOGRAPHS,
     ROUND_TRIPS,
     SCRAMBLED,
@@ -112,6 +113,7 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
             ("search for its images", "class", _seeds(report, name, 1, generator, alpha)),
             ("in the oracle", "oracle", [found_of(at, of_kind, CLASS)]),
             ("scrambled images", "control", [found_of(at, generator, SCRAMBLED)]),
+            ("other classes' images", "control", [found_of(at, generator, OTHER)]),
             ("in an untrained generator", "control", [found_of(at, untrained(generator), CLASS)]),
         ],
         [

@@ -59,10 +59,15 @@ def clopper_pearson(hits: float, n: float, level: float = 0.95) -> tuple[float, 
     return low, high
 
 
-def share(hits: int, n: int) -> str:
-    """A share with its 95 % interval, for people: ``0.512 [0.495, 0.529]``; small ones with more digits."""
+def share(hits: int, n: int, level: float = 0.95) -> str:
+    """A share with its interval, for people: ``0.512 [0.495, 0.529]``; small ones with more digits."""
     if n == 0:
         return "-"
-    low, high = wilson_interval(hits, n)
+    return with_interval(hits / n, wilson_interval(hits, n, level))
+
+
+def with_interval(rate: float, ends: tuple[float, float]) -> str:
+    """A rate between the ends of its interval, for people; see ``share``."""
+    low, high = ends
     digits = 3 if high >= 0.01 else 5
-    return f"{hits / n:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{rate:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -6,9 +6,21 @@ A report is a dictionary as in docs/reachability.md. Verdicts follow from its co
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from explorer.prevalence import rogan_gladen
 from explorer.race import LATENT, PIXEL
 from explorer.rates import Count, pooled
-from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Evidence, Kind, Search, Verdict, verdicts
+from explorer.verdict import (
+    HELD_OUT,
+    OTHER,
+    SCRAMBLED,
+    UNTRAINED,
+    Evidence,
+    Kind,
+    Search,
+    Verdict,
+    verdicts,
+    worst_control,
+)
 
 # Names in a report, beside those that races and verdicts have
 ORACLE = "oracle"
@@ -16,10 +28,13 @@ ATTRIBUTION = ("interpolations", "Gaussian", "Gaussian mixture")
 PHOTOGRAPHS, ROUND_TRIPS, CUT = "photographs", "round trips", "cut round trips"
 AT_BEST = "what the GAN can at best show"  # what people are told for CUT
 GATED = "photographs through the gate"
+TRAINING, TRAINING_CUT = "training photographs", "cut training images"  # which the judges have learnt, too
 OTHERS = {  # what people are told for these of other classes: false positives
     PHOTOGRAPHS: "photographs of others",
+    TRAINING: "training photographs of others",
     ROUND_TRIPS: "round trips of others",
     CUT: "others, remade by the GAN",
+    TRAINING_CUT: "training images of others, remade by the GAN",
 }
 PERMUTED = "permuted labels"
 UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
@@ -102,18 +117,20 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     level = at_level(report, name, alpha)
     photographs, trips, cut = counts(level[k] for k in (PHOTOGRAPHS, ROUND_TRIPS, CUT))
     through = generator != PIXEL
-    shown = (ROUND_TRIPS, CUT) if through else (PHOTOGRAPHS,)
-    alarms = {OTHERS[k]: level["false_positives"][k] for k in shown}
+    shown = (ROUND_TRIPS, CUT, TRAINING_CUT) if through else (PHOTOGRAPHS, TRAINING)
+    false_positives = level["false_positives"]
+    alarms = {OTHERS[k]: false_positives[k] for k in shown if k in false_positives}
     alarms[PERMUTED] = level[PERMUTED][generator]
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
     searches: dict[str, Search] = {}
     for key, source, kind in (
         (HELD_OUT, generator, CLASS),
         (SCRAMBLED, generator, SCRAMBLED),
+        (OTHER, generator, OTHER),
         (UNTRAINED, untrained(generator), CLASS),
     ):
-        if source in level["searches"]:
-            distance = report["classes"][name]["distances"][source][kind]
+        if kind in level["searches"].get(source, {}):
+            distance = report["classes"][name]["distances"][source].get(kind)
             searches[key] = Search(found_of(level, source, kind), distance)
     kept_out = report["classes"][name]["held_out"]
     return Evidence(
@@ -128,7 +145,28 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         oracle=counts(level["samples"].get(oracle(generator) if kept_out else generator, [])),
         blind=counts(level["samples"].get(generator, []) if kept_out else []),
         shared="over one second stage" if through and report.get("detail") == SHARED else "",
+        seen=not kept_out,
+        codec=through,
+        uncalibrated=level["negatives"] if None in level["thresholds"] else None,
     )
+
+
+def sum_of_seen(report: Report, generator: str, alpha: float, level: float = LEVEL) -> float | None:
+    """The seen classes' shares of samples in sum, corrected as in a verdict; None where nothing can be told.
+
+    Above 1 the judges' errors are not what they are taken to be; what is missing from 1, they do not know.
+    """
+    shares = []
+    for name, found in report["classes"].items():
+        e = evidence(report, name, generator, alpha)
+        controls = {control: count for control, count in e.fpr.items() if count.n}
+        made = pooled(e.produced)
+        if found["held_out"] or not (controls and made.n):
+            continue
+        fpr = controls[worst_control(controls, level)]
+        if e.tpr.rate > fpr.rate:
+            shares.append(rogan_gladen(made.rate, e.tpr.rate, fpr.rate))
+    return sum(shares) if shares else None
 
 
 def judged_among(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from explorer.rates import Count, pooled, share
+from explorer.rates import Count, clopper_pearson, pooled, share, with_interval
 from explorer.reachability import (
     AT_BEST,
     CUT,
@@ -20,29 +20,36 @@ from explorer.reachability import (
     judged_among,
     oracle,
 )
-from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, percent
+from explorer.replication import effective_count
+from explorer.verdict import HELD_OUT, OTHER, SCRAMBLED, UNTRAINED, percent
 
 
-def _cell(entries: Sequence[Count]) -> str:
+def _cell(entries: Sequence[Count], level: float) -> str:
+    """A share of seeds, or of images, with its interval: over seeds where there are several."""
     whole = pooled(entries)
-    size = entries[0].size if len(entries) == 1 else f"{whole.n:,}"
-    return f"{share(whole.hits, whole.n)} of {size}" if whole.n else "-"
+    if not whole.n:
+        return "-"
+    if len(entries) == 1:
+        return f"{share(whole.hits, whole.n, level)} of {entries[0].size}"
+    ends = clopper_pearson(*effective_count(entries, (1 - level) / 2), level)
+    return f"{with_interval(whole.rate, ends)} of {whole.n:,}"
 
 
 def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:
     """Markdown: for each held-out class and GAN the three rungs, what is hit without one, the verdict."""
     rows = [
-        "| class | GAN | representable: round trips (photographs) | reachable on demand: found (scrambled; "
-        "untrained) | produced: share of samples | samples hit | hit most without a GAN | verdict |",
+        "| class | GAN | representable: round trips (photographs) "
+        "| reachable on demand: found (scrambled; other classes; untrained) "
+        "| produced: share of samples | samples hit | hit most without a GAN | verdict |",
         "| --- |" + " --- |" * 7,
     ]
     for generator in generators(report):
         for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
             e = evidence(report, name, generator, alpha)
-            trips = "no codec" if generator == PIXEL else _cell([e.round_trips])
-            found, scrambled, untrained = (
-                _cell([e.searches[k].reached]) if k in e.searches else "-"
-                for k in (HELD_OUT, SCRAMBLED, UNTRAINED)
+            trips = "no codec" if generator == PIXEL else _cell([e.round_trips], level)
+            found, *others = (
+                _cell([e.searches[k].reached], level) if k in e.searches else "-"
+                for k in (HELD_OUT, SCRAMBLED, OTHER, UNTRAINED)
             )
             made = "-"
             if verdict.pi is not None:
@@ -50,8 +57,9 @@ def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:
                 made = f"{percent(verdict.pi)} [{low}, {high}], seeds: {len(e.produced)}"
             control, best = _best(e.attribution)
             cells = [
-                name, generator, f"{trips} ({_cell([e.originals])})", f"{found} ({scrambled}; {untrained})",
-                made, _cell(e.produced), f"{control}: {_cell(best)}" if best else "-", verdict.kind.value,
+                name, generator, f"{trips} ({_cell([e.originals], level)})", f"{found} ({'; '.join(others)})",
+                made, _cell(e.produced, level), f"{control}: {_cell(best, level)}" if best else "-",
+                verdict.kind.value,
             ]  # fmt: skip
             rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -62,24 +70,25 @@ def _best(attribution: Mapping[str, Sequence[Count]]) -> tuple[str, Sequence[Cou
     return max(attribution.items(), key=lambda item: pooled(item[1]).rate, default=("", []))
 
 
-def rates_table(report: Report, generator: str, alpha: float) -> str:
+def rates_table(report: Report, generator: str, alpha: float, level: float = LEVEL) -> str:
     """Markdown: a row for each class, with the share of hits of each kind of picture."""
     rows = [
-        f"| class | photographs | round trips | {AT_BEST} | false positives | samples "
-        "| oracle | best control without a GAN | search | search, scrambled | search, untrained |",
-        "| --- |" + " --- |" * 10,
+        f"| class | photographs | round trips | {AT_BEST} | false positives | samples | oracle "
+        "| best control without a GAN | search | search, scrambled | search, other classes "
+        "| search, untrained |",
+        "| --- |" + " --- |" * 11,
     ]
     for name, found in report["classes"].items():
         e = evidence(report, name, generator, alpha)
-        level = at_level(report, name, alpha)
+        at = at_level(report, name, alpha)
         worst = max(e.fpr.values(), key=lambda c: c.rate)
-        searched = [_cell([e.searches[k].reached]) if k in e.searches else "-"
-                    for k in (HELD_OUT, SCRAMBLED, UNTRAINED)]  # fmt: skip
+        searched = [_cell([e.searches[k].reached], level) if k in e.searches else "-"
+                    for k in (HELD_OUT, SCRAMBLED, OTHER, UNTRAINED)]  # fmt: skip
         cells = [
-            f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals]),
-            _cell(counts([level[ROUND_TRIPS]])), _cell(counts([level[CUT]])), _cell([worst]),
-            _cell(e.produced), _cell(counts(level["samples"].get(oracle(generator), []))),
-            _cell(_best(e.attribution)[1]), *searched,
+            f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals], level),
+            _cell(counts([at[ROUND_TRIPS]]), level), _cell(counts([at[CUT]]), level), _cell([worst], level),
+            _cell(e.produced, level), _cell(counts(at["samples"].get(oracle(generator), [])), level),
+            _cell(_best(e.attribution)[1], level), *searched,
         ]  # fmt: skip
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -92,7 +101,7 @@ def summary(report: Report, alpha: float | None = None, level: float = LEVEL) ->
     for generator in generators(report):
         lines += [f"## {generator} GAN", ""]
         lines += [f"- {verdict.sentence}" for verdict in judged(report, generator, alpha, level).values()]
-        lines += ["", rates_table(report, generator, alpha), ""]
+        lines += ["", rates_table(report, generator, alpha, level), ""]
     lines.append(
         f"A hit: both judges give the class above its threshold (false-alarm rate {alpha:g} on calibration "
         f"pictures) and the picture is as near to real round trips as {report['gate']['share']:.0%} of them "

@@ -52,9 +52,9 @@ def html_report(report: Report, bundle: Bundle, alpha: float | None = None, leve
             for source in examples["samples"]:
                 parts.append(f"<h4>Highest-scoring samples: {escape(source)}</h4>")
                 parts.append(gallery(best_samples(bundle, model, examples, source), 64))
-            why = reasons(report, name, generator, alpha, verdicts[name])
+            why = reasons(report, name, generator, alpha, verdicts[name], level)
             parts += ["<h4>Why believe this?</h4>", _table(why.items())]
-        parts += ["<h3>All classes</h3>", _table(_rows(rates_table(report, generator, alpha)))]
+        parts += ["<h3>All classes</h3>", _table(_rows(rates_table(report, generator, alpha, level)))]
     return "\n".join(parts)
 
 

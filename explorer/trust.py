@@ -3,14 +3,26 @@
 from math import exp
 
 from explorer.rates import pooled, share
-from explorer.reachability import CODEC_SAW, Report, at_level, counts, evidence, held_out, told
+from explorer.reachability import (
+    CODEC_SAW,
+    LEVEL,
+    Report,
+    at_level,
+    counts,
+    evidence,
+    held_out,
+    sum_of_seen,
+    told,
+)
 from explorer.verdict import Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}
 
 
-def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Verdict) -> dict[str, str]:
-    """What the verdict on one class rests on, by heading."""
+def reasons(
+    report: Report, name: str, generator: str, alpha: float, verdict: Verdict, level: float = LEVEL
+) -> dict[str, str]:
+    """What the verdict on one class rests on, by heading; with intervals of this level."""
     at, found = at_level(report, name, alpha), evidence(report, name, generator, alpha)
     limits, gate = at["thresholds"], report["gate"]
     split = report["split"]["counts"][name]
@@ -25,12 +37,12 @@ def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Ve
         )
     rows = {
         "What counts as a hit": hit,
-        "True positives": f"{share(found.tpr.hits, found.tpr.n)} of {found.tpr.size} test images of the "
-        "class, as the GAN could at best show them",
+        "True positives": f"{share(found.tpr.hits, found.tpr.n, level)} of {found.tpr.size} test images of "
+        "the class, as the GAN could at best show them",
     }
     for control, count in found.fpr.items():
         rows[f"False positives: {control}"] = (
-            f"{share(count.hits, count.n)} of {count.size}" if count.n else
+            f"{share(count.hits, count.n, level)} of {count.size}" if count.n else
             "not counted: a judge that learnt these gives every picture the same answer"
         )  # fmt: skip
     rows["Hits by seed"] = "; ".join(
@@ -41,10 +53,16 @@ def reasons(report: Report, name: str, generator: str, alpha: float, verdict: Ve
         )
         if by_seed
     )
+    if (seen := sum_of_seen(report, generator, alpha, level)) is not None:
+        rows["Shares of the seen classes, in sum"] = f"{percent(seen)} of the samples, corrected alike: " + (
+            "more than all, so at this rate the judges err more in samples than in real images"
+            if seen > 1
+            else "the rest is not recognised as any, so every share is one of recognisable samples"
+        )
     for judge, asked in report["judges"].items():
         rights = zip(asked, counts(asked.values()), strict=True)
         rows[f"The {JUDGES.get(judge, judge)} names the right class"] = ", ".join(
-            f"{told(kind)} {share(c.hits, c.n)}" for kind, c in rights
+            f"{told(kind)} {share(c.hits, c.n, level)}" for kind, c in rights
         )
     passed = {source: pooled(counts(entries)) for source, entries in gate["passed"].items()}
     rows["The gate lets through"] = ", ".join(f"{told(s)} {percent(c.rate)}" for s, c in passed.items())

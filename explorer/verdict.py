@@ -17,7 +17,8 @@ from explorer.replication import chance_above_all, holm, p_more, seed_interval
 SEEDS = 5  # trained generators that a claim about what is produced takes
 DETECTED = 0.8  # share of oracle seeds in which the class must be found
 REPRESENTED = 0.5  # of how often photographs are recognised: below, a codec does not show the class
-HELD_OUT, SCRAMBLED, UNTRAINED = "held-out", "scrambled", "untrained"  # searches that rung 2 compares
+# Searches that rung 2 compares
+HELD_OUT, SCRAMBLED, OTHER, UNTRAINED = "held-out", "scrambled", "other classes", "untrained"
 
 
 class Kind(Enum):
@@ -51,9 +52,11 @@ class Evidence:
     pixels, which has no codec, the originals twice. tpr: hits among test images in the form in which samples
     come. fpr: hits by false-positive control. produced: hits by seed. attribution: by control that no GAN
     takes part in, and by its seeds. searches: by kind of target, or UNTRAINED for the generator that was
-    searched. oracle: by seed of generators trained with the class; blind: by seed of the same kind without
-    it. shared: what seeds have in common besides the codec, for the sentence. What was not measured is left
-    empty.
+    searched; OTHER may be missing. oracle: by seed of generators trained with the class; blind: by seed of
+    the same kind without it. shared: what seeds have in common besides the codec, for the sentence. seen:
+    whether the generator was trained with it; then what fits its images makes it, too, and nothing is
+    attributed. codec: whether there is one. uncalibrated: calibration pictures, where they are too few for a
+    threshold. What was not measured is left empty.
     """
 
     name: str
@@ -67,6 +70,9 @@ class Evidence:
     oracle: Sequence[Count] = ()
     blind: Sequence[Count] = ()
     shared: str = ""
+    seen: bool = False
+    codec: bool = True
+    uncalibrated: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,9 +137,7 @@ class _Found:
         searches = evidence.searches
         if all(kind in searches for kind in (HELD_OUT, SCRAMBLED, UNTRAINED)):
             reached = [searches[HELD_OUT].reached]
-            self.p_searched = max(
-                p_more(reached, [searches[kind].reached]) for kind in (SCRAMBLED, UNTRAINED)
-            )
+            self.p_searched = max(p_more(reached, [searches[kind].reached]) for kind in _against(evidence))
 
     def _measure(self, level: float) -> None:
         tpr = self.evidence.tpr
@@ -170,7 +174,7 @@ def _decide(
     if shown is None and not is_produced:
         limits.append(f"{_recognised(evidence)}, on too few images to tell; more test images would settle it")
     limits += _untested(found, tail, is_produced)
-    if is_produced and not found.attribution:
+    if is_produced and not found.attribution and not evidence.seen:
         limits.append(
             "interpolations and fitted Gaussians were not sampled, so nothing attributes it to the GAN"
         )
@@ -181,6 +185,8 @@ def _decide(
     if is_produced:
         limits.append(f"false positives are those of {found.worst} ({_share(found.fpr)})")
         made = f"produced, in {percent(found.pi or 0)} of samples ({interval})"
+        if evidence.seen:
+            return said(Kind.PRODUCED, f"{made}, more often than false positives")
         if p_attributed <= tail:
             names = _listed(found.attribution)
             return said(Kind.PRODUCED, f"{made}, more often than false positives and than by {names}")
@@ -193,18 +199,29 @@ def _decide(
         )
     bounding = max(found.ends, key=lambda name: found.ends[name])
     limits.append(f"the bound takes false positives of {bounding} ({_share(found.controls[bounding])})")
+    closest, makes = _least_denied(found, [count for count in evidence.oracle if count.n])
+    limits.append(
+        f"it is closest to what oracles make by false positives of {closest}: at most "
+        f"{percent(found.ends[closest], 'up')} against {percent(makes)}"
+    )
     made = f"not produced above {high} ({interval})"
     if found.low > 0:
         made += ", above 0 only until the number of classes is allowed for"
     searched = _searched(evidence, p_searched <= tail)
     if p_searched <= tail:
         return said(Kind.REACHABLE, f"{made}, but {searched}: reachable on demand")
-    return said(Kind.REPRESENTABLE, f"{made}; {searched}; {_recognised(evidence)}: representable only")
+    codec = _recognised(evidence) if evidence.codec else "a GAN on pixels needs no codec to show it"
+    return said(Kind.REPRESENTABLE, f"{made}; {searched}; {codec}: representable only")
 
 
 def _unjudged(found: _Found, tail: float) -> list[str]:
     """Why the judges cannot tell even photographs of the class, if they cannot."""
     evidence = found.evidence
+    if evidence.uncalibrated is not None:
+        return [
+            f"{evidence.uncalibrated:,} calibration pictures are too few for a threshold at this false-alarm "
+            "rate; a larger one, or more images, would settle it"
+        ]
     if not found.controls:
         return ["false positives were not counted"]
     asked = {
@@ -224,7 +241,12 @@ def _unjudged(found: _Found, tail: float) -> list[str]:
 
 
 def _represented(evidence: Evidence, level: float) -> bool | None:
-    """Whether round trips are recognised at least half as often as photographs; None if it is too close."""
+    """Whether round trips are recognised at least half as often as photographs; None if it is too close.
+
+    Without a codec they are photographs.
+    """
+    if not evidence.codec:
+        return True
     originals, trips = (
         clopper_pearson(count.hits, count.n, level) for count in (evidence.originals, evidence.round_trips)
     )
@@ -244,44 +266,72 @@ def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
     if len(found.seeds) < SEEDS:
         limits.append(f"{len(found.seeds)} of {SEEDS} seeds were sampled; more seeds would settle it")
     oracle = [count for count in evidence.oracle if count.n]
-    detected = sum(_detected(oracle, found, tail))
+    undetected = _undetected(oracle, found, tail)
     if not oracle:
         limits.append(
             "no oracle, trained with the class, shows that it would be seen; training one would settle it"
         )
-    elif detected < DETECTED * len(oracle):
-        limits.append(
-            f"the class was detected in {detected} of {len(oracle)} oracles trained with it; a better judge, "
-            "codec or generator, or more samples, would settle it"
-        )
+    elif undetected:
+        limits.append(undetected)
+    elif len(oracle) < SEEDS and not limits:
+        limits.append(f"{len(oracle)} of {SEEDS} oracles were sampled; more would settle it")
     elif not limits and not is_produced:
-        # Whatever explains false positives does so in oracles' samples too. Nobody knows which control does,
-        # so the bound must deny what oracles make by each of them.
-        rate, tpr = pooled(oracle).rate, evidence.tpr.rate
-        made = {name: rogan_gladen(rate, tpr, fpr.rate) for name, fpr in found.controls.items()}
-        control = max(made, key=lambda name: found.ends[name] - made[name])
-        if found.ends[control] >= made[control]:
+        control, made = _least_denied(found, oracle)
+        if found.ends[control] >= made:
             most, size = percent(found.ends[control], "up"), _size(found.seeds, evidence.shared)
             limits.append(
                 f"up to {most} of samples may be of it ({100 * (1 - 2 * tail):g} %, {size}), and no more "
-                f"({percent(made[control])}) are where a generator was trained with it, if false positives "
+                f"({percent(made)}) are where a generator was trained with it, if false positives "
                 f"are those of {control}; more test images or seeds would settle it"
             )
     return limits
 
 
-def _detected(oracle: Sequence[Count], found: _Found, tail: float) -> list[bool]:
-    """Whether the class is found in each oracle: more often than false positives explain, or than in every
-    generator of its kind that never saw it.
+def _least_denied(found: _Found, oracle: Sequence[Count]) -> tuple[str, float]:
+    """The control by which the upper end is least below what oracles make, and what they make by it.
 
-    The second differs from an oracle in the class alone, so no other control is nearer, and it has as many
-    samples, where false positives may rest on few images. Seeds differ, so an oracle must beat each of them;
-    and they must be so many that oracles to which the class made no difference would do so too seldom.
+    Whatever explains false positives does so in oracles' samples too. Nobody knows which control does, so a
+    bound must deny what oracles make by each of them.
     """
-    blind, beaten = [count for count in found.evidence.blind if count.n], []
-    if oracle and chance_above_all(len(oracle), len(blind), ceil(DETECTED * len(oracle))) <= tail:
-        beaten = [max(blind, key=lambda count: count.rate)]
-    return [any(p_more([count], [other]) <= tail for other in (found.fpr, *beaten)) for count in oracle]
+    rate, tpr = pooled(oracle).rate, found.evidence.tpr.rate
+    made = {name: rogan_gladen(rate, tpr, fpr.rate) for name, fpr in found.controls.items()}
+    control = max(made, key=lambda name: found.ends[name] - made[name])
+    return control, made[control]
+
+
+def _undetected(oracle: Sequence[Count], found: _Found, tail: float) -> str:
+    """Why the class is not detected in enough oracles, if it is not.
+
+    An oracle is detected if the class is found in it more often than false positives explain, or than in
+    every generator of its kind that never saw it. The second differs from an oracle in the class alone, so no
+    other control is nearer, and it has as many samples, where false positives may rest on few images. Seeds
+    differ, so an oracle must beat each of them; and so many must as would too seldom if the class made no
+    difference.
+    """
+    blind = [count for count in found.evidence.blind if count.n]
+    explained = [p_more([count], [found.fpr]) > tail for count in oracle]
+    highest = max(blind, key=lambda count: count.rate, default=Count(0, 0))  # of no n, so never beaten
+    above = [p_more([count], [highest]) <= tail for count in oracle]
+    chance = chance_above_all(len(oracle), len(blind), sum(above))
+    needed = ceil(DETECTED * len(oracle))
+    detected = sum(not e or (a and chance <= tail) for e, a in zip(explained, above, strict=True))
+    if detected >= needed:
+        return ""
+    if sum(not e or a for e, a in zip(explained, above, strict=True)) >= needed:
+        return (
+            f"{sum(above)} of {len(oracle)} oracles trained with the class are hit more often than each of "
+            f"{len(blind)} generators that never saw it, which chance alone brings {percent(chance)} of the "
+            f"time, more than the {percent(tail)} that are allowed; more seeds would settle it"
+        )
+    return (
+        f"the class was detected in {detected} of {len(oracle)} oracles trained with it; a better judge, "
+        "codec or generator, or more samples, would settle it"
+    )
+
+
+def _against(evidence: Evidence) -> list[str]:
+    """The searches that one for images of the class must beat."""
+    return [kind for kind in (SCRAMBLED, OTHER, UNTRAINED) if kind in evidence.searches]
 
 
 def _searched(evidence: Evidence, beaten: bool) -> str:
@@ -290,23 +340,23 @@ def _searched(evidence: Evidence, beaten: bool) -> str:
     missing = [kind for kind in (HELD_OUT, SCRAMBLED, UNTRAINED) if kind not in searches]
     if missing:
         return f"a search on demand says nothing without counts for {_listed(missing)}"
-    held_out, scrambled, untrained = (searches[k].reached for k in (HELD_OUT, SCRAMBLED, UNTRAINED))
+    reached = f"a search reaches {_share(searches[HELD_OUT].reached)} of its images"
+    found = {
+        kind: words.format(_share(searches[kind].reached))
+        for kind, words in (
+            (SCRAMBLED, "of scrambled ones ({})"),
+            (OTHER, "of other classes' ({})"),
+            (UNTRAINED, "in an untrained generator ({})"),
+        )
+        if kind in searches
+    }
     if beaten:
         distance = searches[HELD_OUT].distance
         near = "" if distance is None else f", {distance:.2g} times as far away as the nearest training image"
-        return (
-            f"a search reaches {_share(held_out)} of its images{near}, more than of scrambled ones "
-            f"({_share(scrambled)}) and than in an untrained generator ({_share(untrained)})"
-        )
-    if scrambled.rate >= untrained.rate:
-        return (
-            f"a search reaches {_share(held_out)} of its images, not shown to be more than of scrambled ones "
-            f"({_share(scrambled)}), so it says nothing"
-        )
-    return (
-        f"a search reaches {_share(held_out)} of its images, not shown to be more than in an untrained "
-        f"generator ({_share(untrained)})"
-    )
+        return f"{reached}{near}, more than {' and than '.join(found.values())}"
+    hardest = max(_against(evidence), key=lambda kind: searches[kind].reached.rate)
+    nothing = "" if hardest == UNTRAINED else ", so it says nothing"
+    return f"{reached}, not shown to be more than {found[hardest]}{nothing}"
 
 
 def _recognised(evidence: Evidence) -> str:

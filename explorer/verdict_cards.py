@@ -105,7 +105,7 @@ def show_card(
         )
         show_pictures(bundle, report, name, generator, photographs)
         with st.expander("Why should I believe this?", icon=":material/help:"):
-            why = reasons(report, name, generator, alpha, verdict)
+            why = reasons(report, name, generator, alpha, verdict, level)
             st.markdown("| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in why.items()))
             if DOCS.is_file() and st.button("How this is measured", key=f"docs {name}"):
                 show_docs()
@@ -138,15 +138,16 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
             st.markdown(claim_table(report, alpha, level))
             st.caption(
                 f"Produced: with its {100 * level:g} % interval over seeds, corrected for judges' errors. "
-                "Other shares are hits as counted, with 95 % Wilson intervals."
+                "Other shares are hits as counted, with intervals over seeds where there are several, and "
+                "Wilson intervals otherwise."
             )
     for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
         if only in ("", name):
             show_card(bundle, report, name, chosen, verdict, photographs)
     with st.expander("The scale: all classes", icon=":material/table:"):
-        st.markdown(rates_table(report, generator, alpha))
+        st.markdown(rates_table(report, generator, alpha, level))
         st.caption(
-            "Shares of hits, all seeds together, with 95 % Wilson intervals. Images that were remade several "
-            "times count for what that is worth."
+            f"Shares of hits, with {100 * level:g} % intervals: over seeds where there are several, Wilson "
+            "intervals otherwise. Images that were remade several times count for what that is worth."
         )
     show_downloads(bundle, report, alpha, level, only)

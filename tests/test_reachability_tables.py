@@ -6,9 +6,10 @@ import io
 
 from explorer.bundle import open_bundle
 from explorer.counts_table import counts_csv
-from explorer.rates import wilson_interval
+from explorer.rates import Count, clopper_pearson, wilson_interval
 from explorer.reachability import conclusive, evidence, judged
 from explorer.reachability_tables import claim_table, rates_table, summary
+from explorer.replication import effective_count
 from explorer.verdict import Kind
 from tests.support import ROOT, remade_eight_times, tiny_reachability
 
@@ -38,10 +39,23 @@ def test_the_claim_has_a_row_for_each_held_out_class_and_kind_of_gan():
     verdict = judged(FOUND, "latent", 0.01)["3"]
     assert latent["verdict"] == verdict.kind.value
     assert latent["produced: share of samples"].endswith("seeds: 5")
-    low, high = wilson_interval(47, 50_000)
+    seeds = [Count(hits, 10_000) for hits in (8, 12, 9, 11, 7)]
+    low, high = clopper_pearson(*effective_count(seeds))
     assert latent["samples hit"] == f"{47 / 50_000:.5f} [{low:.5f}, {high:.5f}] of 50,000"
     assert pixel["representable: round trips (photographs)"].startswith("no codec (")
-    assert pixel["reachable on demand: found (scrambled; untrained)"] == "- (-; -)"
+    assert pixel["reachable on demand: found (scrambled; other classes; untrained)"] == "- (-; -; -)"
+
+
+def test_intervals_have_the_level_that_is_asked_for():
+    heading = "representable: round trips (photographs)"
+    for level in (0.95, 0.99):
+        low, high = wilson_interval(228, 300, level)
+        assert cells(claim_table(FOUND, 0.01, level))[0][heading].startswith(
+            f"0.760 [{low:.3f}, {high:.3f}] of 300"
+        )
+        assert cells(rates_table(FOUND, "latent", 0.01, level))[0]["round trips"] == (
+            f"0.760 [{low:.3f}, {high:.3f}] of 300"
+        )
 
 
 def test_it_names_the_control_without_a_gan_that_is_hit_most():

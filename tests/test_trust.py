@@ -2,7 +2,9 @@
 
 from copy import deepcopy
 
-from explorer.reachability import CODEC_SAW, SHARED, judged
+import pytest
+
+from explorer.reachability import CODEC_SAW, SHARED, judged, sum_of_seen
 from explorer.trust import reasons
 from tests.support import remade_eight_times, tiny_reachability
 
@@ -48,6 +50,24 @@ def test_images_that_were_remade_more_than_once_are_said_to_be():
     assert "of 600 (the worth of 300 images x 8) test images" in found["True positives"]
     assert "of 9,000 (the worth of 3,000 images x 8)" in found["False positives: others, remade by the GAN"]
     assert "worth" not in found["False positives: round trips of others"]
+
+
+def test_shares_of_seen_classes_are_added_up():
+    """(0.0094 % - FPR) / (TPR - FPR) of three classes, with the FPR whose upper bound is the largest."""
+    fpr, tpr, made = 3 / 3_000, 0.6, 550 / 50_000
+    total = 3 * (made - fpr) / (tpr - fpr)
+    assert sum_of_seen(FOUND, "latent", 0.05) == pytest.approx(total)
+    assert why("3", 0.05)["Shares of the seen classes, in sum"].startswith("5 % of the samples")
+    many = deepcopy(FOUND)
+    for name in "012":
+        many["classes"][name]["levels"]["0.05"]["samples"]["latent"] = [{"hits": 5_000, "n": 10_000}] * 5
+    found = reasons(many, "3", "latent", 0.05, judged(many, "latent", 0.05)["3"])
+    assert "250 % of the samples" in found["Shares of the seen classes, in sum"]
+    assert "more than all" in found["Shares of the seen classes, in sum"]
+    blunt = deepcopy(FOUND)
+    for name in "012":
+        blunt["classes"][name]["levels"]["0.05"]["cut round trips"] = {"hits": 0, "n": 300}
+    assert sum_of_seen(blunt, "latent", 0.05) is None
 
 
 def test_every_false_positive_control_has_its_rate_and_n():
