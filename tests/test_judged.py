@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from explorer.reachability import CLASS, CUT, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
+from explorer.reachability import CLASS, CUT, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS, TRAINING_CUT
 from explorer.replication import worth_of_repeats
-from explorer.verdict import SCRAMBLED
+from explorer.verdict import OTHER, SCRAMBLED
 from training.hits import Scored
 from training.judged import REAL, Judged, Searched
 from training.splits import CALIBRATION, TEST
@@ -108,11 +108,25 @@ def test_what_searches_found_is_counted_by_class_and_kind(judged):
     ]
     judged = replace(judged, searched={"latent": found})
     assert judged.level(HELD_OUT, 0.05)["searches"]["latent"] == {
-        CLASS: [{"hits": 2, "n": 2}] * 2, SCRAMBLED: [{"hits": 0, "n": 2}] * 2,
+        CLASS: [{"hits": 2, "n": 2}] * 2,
+        SCRAMBLED: [{"hits": 0, "n": 2}] * 2,
+        OTHER: [{"hits": 1, "n": 1}] * 2,
     }  # fmt: skip
-    assert judged.distances(HELD_OUT) == {"latent": {CLASS: 3.0, SCRAMBLED: 8.5}}
+    assert judged.distances(HELD_OUT) == {"latent": {CLASS: 3.0, SCRAMBLED: 8.5, OTHER: 1.0}}
+    # Of the seen classes no other was searched for, and a held-out one is no control.
     assert judged.distances(0) == {"latent": {CLASS: 1.0, SCRAMBLED: 7.0}}
+    assert OTHER not in judged.level(0, 0.05)["searches"]["latent"]
     assert set(REAL) <= set(judged.passed())
+
+
+def test_training_images_of_other_classes_are_false_positives_too(judged):
+    trained = replace(
+        judged, trained={TRAINING_CUT: scored([0.9, 0.9, 0.1, 0.9])}, trained_labels=np.array([0, 0, 1, 1])
+    )
+    found = {label: trained.level(label, 0.05)["false_positives"] for label in (0, HELD_OUT)}
+    assert found[HELD_OUT][TRAINING_CUT] == {"hits": 3, "n": 4}
+    assert found[0][TRAINING_CUT]["n"] == 2  # its own are true ones
+    assert TRAINING_CUT not in judged.level(0, 0.05)["false_positives"]
 
 
 def test_a_permuted_judge_that_cannot_tell_pictures_apart_counts_nothing(judged):

@@ -25,6 +25,8 @@ from explorer.reachability import (
     PIXEL,
     PIXEL_ORACLE,
     ROUND_TRIPS,
+    TRAINING,
+    TRAINING_CUT,
     UNTRAINED,
     UNTRAINED_PIXEL,
     alphas,
@@ -32,7 +34,7 @@ from explorer.reachability import (
     judged,
 )
 from explorer.replication import seed_interval
-from explorer.verdict import HELD_OUT, SCRAMBLED, Kind
+from explorer.verdict import HELD_OUT, OTHER, SCRAMBLED, Kind
 from tests.support import copy_unmeasured, one_sentence
 from training import picture_sources, protocol
 from training.autoencoder import load_run as load_autoencoder
@@ -271,8 +273,13 @@ def test_a_pixel_gan_is_judged_by_photographs_and_its_own_untrained_kind(toy):
     found = evidence(report, "7", PIXEL, ALPHA)
     assert found.tpr == Count(**level[GATED])
     assert set(found.fpr) == {OTHERS[PHOTOGRAPHS], PERMUTED}
-    assert set(found.searches) == {HELD_OUT, SCRAMBLED}  # no untrained pixel GAN was searched
-    assert set(evidence(report, "7", LATENT, ALPHA).searches) == {HELD_OUT, SCRAMBLED, UNTRAINED}
+    assert set(found.searches) == {HELD_OUT, SCRAMBLED, OTHER}  # no untrained pixel GAN was searched
+    latent = evidence(report, "7", LATENT, ALPHA)
+    assert set(latent.searches) == {HELD_OUT, SCRAMBLED, OTHER, UNTRAINED}
+    assert set(latent.fpr) == {OTHERS[ROUND_TRIPS], OTHERS[CUT], OTHERS[TRAINING_CUT], PERMUTED}
+    assert (latent.codec, found.codec) == (True, False)
+    level["false_positives"][TRAINING] = {"hits": 0, "n": 9}
+    assert set(evidence(report, "7", PIXEL, ALPHA).fpr) == {OTHERS[PHOTOGRAPHS], OTHERS[TRAINING], PERMUTED}
 
 
 def test_a_pixel_gan_has_an_oracle_of_its_own_kind(toy):

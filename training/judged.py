@@ -9,12 +9,12 @@ from torch import Tensor
 
 from explorer.reachability import CLASS, CUT, GATED, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
 from explorer.replication import worth_of_repeats
-from explorer.verdict import SCRAMBLED
+from explorer.verdict import OTHER, SCRAMBLED
 from training.hits import Scored, gate, is_hit, thresholds
 from training.splits import CALIBRATION, TEST
 
 REAL = (PHOTOGRAPHS, ROUND_TRIPS, CUT)
-TARGETS = {CLASS: False, SCRAMBLED: True}  # kinds of targets, and whether their phases are scrambled
+TARGETS = (CLASS, SCRAMBLED, OTHER)  # kinds of targets for one class
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,11 @@ class Searched:
     relative: np.ndarray
     z: Tensor
 
-    def chosen(self, label: int, scrambled: bool) -> np.ndarray:
-        """Which of them, bool (2k,), are of one class and kind."""
-        return (self.labels == label) & (self.scrambled == scrambled)
+    def chosen(self, label: int, kind: str, held_out: Sequence[int] = ()) -> np.ndarray:
+        """Which of them, bool (2k,), are of one kind for a class; ``OTHER`` are those of other seen ones."""
+        if kind == OTHER:
+            return (self.labels != label) & ~np.isin(self.labels, held_out) & ~self.scrambled
+        return (self.labels == label) & (self.scrambled == (kind == SCRAMBLED))
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Judged:
     labels: int (m,) and parts: str (m,), of the calibration and test images. held_out: the classes that no
     network was trained on. real: these images, by the ``REAL`` kind that was judged. made: samples, by source
     and seed. searched: by source. remade: the images again as the GAN could at best show them, each time with
-    other generated detail.
+    other generated detail. trained: the images that the networks were trained on, of trained_labels int (t,),
+    by their kind.
     """
 
     labels: np.ndarray
@@ -55,6 +58,8 @@ class Judged:
     made: dict[str, dict[int, Scored]] = field(default_factory=dict)
     searched: dict[str, list[Searched]] = field(default_factory=dict)
     remade: list[Scored] = field(default_factory=list)
+    trained: dict[str, Scored] = field(default_factory=dict)
+    trained_labels: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def within(self) -> float:
@@ -102,7 +107,8 @@ class Judged:
             PHOTOGRAPHS: count(is_hit(photographs.judges[:, :, label], photographs.distance, limits, np.inf)),
             GATED: hits(photographs),
             **{kind: real(kind, own & tested) for kind in (ROUND_TRIPS, CUT)},
-            "false_positives": {kind: real(kind, other & tested) for kind in self.real},
+            "false_positives": {kind: real(kind, other & tested) for kind in self.real}
+            | {kind: hits(scored[self.trained_labels != label]) for kind, scored in self.trained.items()},
             PERMUTED: {
                 source: count(np.concatenate([permuted(scored) for scored in by_seed.values()]))
                 for source, by_seed in self.made.items()
@@ -112,8 +118,8 @@ class Judged:
             },
             "searches": {
                 source: {
-                    kind: [hits(run.scored[run.chosen(label, scrambled)]) for run in runs]
-                    for kind, scrambled in TARGETS.items()
+                    kind: [hits(run.scored[chosen]) for run, chosen in zip(runs, by_run, strict=True)]
+                    for kind, by_run in self.chosen(runs, label).items()
                 }
                 for source, runs in self.searched.items()
             },
@@ -121,13 +127,18 @@ class Judged:
 
     def distances(self, label: int) -> dict[str, dict[str, float]]:
         """Median relative distance of what was found to the targets of a class, by source and kind."""
-        return {
-            source: {
-                kind: float(np.median(np.concatenate([r.relative[r.chosen(label, scrambled)] for r in runs])))
-                for kind, scrambled in TARGETS.items()
-            }
-            for source, runs in self.searched.items()
-        }
+        found: dict[str, dict[str, float]] = {}
+        for source, runs in self.searched.items():
+            found[source] = {}
+            for kind, by_run in self.chosen(runs, label).items():
+                relative = [run.relative[chosen] for run, chosen in zip(runs, by_run, strict=True)]
+                found[source][kind] = float(np.median(np.concatenate(relative)))
+        return found
+
+    def chosen(self, runs: Sequence[Searched], label: int) -> dict[str, list[np.ndarray]]:
+        """Which targets, bool (2k,) by run, are of each kind for a class, where there are any."""
+        found = {kind: [run.chosen(label, kind, self.held_out) for run in runs] for kind in TARGETS}
+        return {kind: by_run for kind, by_run in found.items() if any(chosen.any() for chosen in by_run)}
 
     def passed(self) -> dict[str, list[dict[str, int]]]:
         """How many pictures of each source and seed, and of each kind of real ones, pass the gate."""

@@ -27,6 +27,7 @@ from explorer.reachability import (
     ORACLE,
     PHOTOGRAPHS,
     ROUND_TRIPS,
+    TRAINING_CUT,
     UNTRAINED,
     counts,
     judged_among,
@@ -111,10 +112,10 @@ class KnownTruth:
         self.run.sources.enter_controls()
         for name in (UNTRAINED, *ATTRIBUTION):
             self.run.judge_samples(name, 0)
-        train = np.flatnonzero(self.run.bundle.splits == "train")
-        chosen = np.random.default_rng(self.options.seed).permutation(train)[: self.options.samples]
-        key = repr((len(chosen), self.options.seed)) + self.run.sources.own_remaker.key
-        self.replayed = self.run.score("known-replayed", key, lambda: self.run.real(CUT, chosen))
+        self.run.judge_training(TRAINING_CUT)
+        replayed = self.run.judged.trained[TRAINING_CUT]
+        chosen = np.random.default_rng(self.options.seed).permutation(len(replayed))
+        self.replayed = replayed[chosen[: self.options.samples]]
 
     @property
     def samples(self) -> int:

@@ -21,7 +21,15 @@ from explorer.decoding import data_uri, encode, grid
 from explorer.latent import nearest
 from explorer.networks import GanConfig, PixelGanConfig
 from explorer.new_class import NewClass
-from explorer.reachability import CUT, LATENT, PHOTOGRAPHS, ROUND_TRIPS, SHARED
+from explorer.reachability import (
+    CLASS,
+    CUT,
+    LATENT,
+    PHOTOGRAPHS,
+    ROUND_TRIPS,
+    SHARED,
+    TRAINING,
+)
 from training.cli import UserError, command_line, options_json
 from training.codes import weights_digest
 from training.device import device_name, resolve_device
@@ -158,7 +166,11 @@ class Reachability:
         self.sources = PictureSources(o, self.bundle, self.dataset, self.folder)
         self.judged_rows = np.flatnonzero(self.parts != LEARN)
         held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
-        self.judged = Judged(self.labels[self.judged_rows], self.parts[self.judged_rows], held_out)
+        self.trained_rows = np.flatnonzero(self.dataset.splits == "train")
+        self.judged = Judged(
+            self.labels[self.judged_rows], self.parts[self.judged_rows], held_out,
+            trained_labels=self.labels[self.trained_rows],
+        )  # fmt: skip
 
     def real(self, kind: str, rows: np.ndarray) -> np.ndarray:
         """Real images as photographs, as round trips, or as the bundle's own GAN could at best show them: of
@@ -267,6 +279,24 @@ class Reachability:
             self.judged.remade.append(scored)
         else:
             self.judged.real[CUT] = scored
+
+    def judge_training(self, kind: str) -> None:
+        """Judge the images that codec and GAN were trained on, as photographs or as the GANs could at best
+        show them, each by one of them: a GAN descends from these, and the judges have learnt them.
+        """
+        rows, remakers = self.trained_rows, self.sources.remakers
+        keys = [] if kind == TRAINING else [remaker.key for remaker in remakers]
+
+        def draw() -> np.ndarray:
+            if kind == TRAINING:
+                return self.real(PHOTOGRAPHS, rows)
+            codes, size = self.bundle.real_codes[rows], self.dataset.options.image_size
+            shown = np.empty((len(rows), size, size, 3), np.uint8)
+            for i, remaker in enumerate(remakers):
+                shown[i :: len(remakers)] = self.sources.at_best(codes[i :: len(remakers)], remaker)
+            return shown
+
+        self.judged.trained[kind] = self.score(kind.replace(" ", "-"), repr((kind, keys)), draw)
 
     def judge_samples(self, name: str, seed: int) -> None:
         """Judge samples of a source."""
@@ -404,7 +434,7 @@ class Reachability:
             }
         for name, runs in judged.searched.items():
             found, source = runs[0], self.sources[name][runs[0].seed]
-            mine = np.flatnonzero(found.chosen(label, scrambled=False))
+            mine = np.flatnonzero(found.chosen(label, CLASS))
             top = mine[np.argsort(found.relative[mine])[:SHOWN]]
             shown["searches"][name] = {
                 "sheet": data_uri(grid(source.draw(found.z[top]), SHOWN), quality=80),

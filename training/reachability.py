@@ -28,6 +28,8 @@ from explorer.reachability import (
     PIXEL,
     PIXEL_ORACLE,
     ROUND_TRIPS,
+    TRAINING,
+    TRAINING_CUT,
     UNTRAINED_PIXEL,
     conclusive,
     oracle,
@@ -130,9 +132,12 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
                 oracle_name(dose), seed,
                 lambda dose=dose, seed=seed: run.sources.train_oracle(dose, seed), searched=False,  # type: ignore[misc]
             )  # fmt: skip
-    if not options.train_only:  # last: the GANs remake them
+    if not options.train_only:  # last: the GANs remake images
         for i in range(run.remakes):
             tasks.append((f"judging remade images, {i + 1} of {run.remakes}", partial(run.judge_remade, i)))
+        for kind, of in ((TRAINING_CUT, LATENT), (TRAINING, PIXEL)):
+            if of in options.generators:
+                tasks.append((f"judging {kind}", partial(run.judge_training, kind)))
     progress = tqdm(tasks, unit="stage")
     for i, (words, task) in enumerate(progress):
         progress.set_description(words)
