@@ -1,8 +1,8 @@
 """Two judges of different kinds that know every class, held-out ones too: they judge, and train no GAN.
 
 One is a linear head on features of a network that was trained elsewhere; the other a small network trained
-from scratch on these images. Both learn from originals, from codec round trips of the same images and from these as
-the GAN could at best show them, so that neither the decoder's blur nor generated detail fools them. See
+from scratch on these images. Both learn from originals, from codec round trips of them and from these as the
+GAN could at best show them, so that neither the decoder's blur nor generated detail fools them. See
 docs/reachability.md.
 """
 
