@@ -21,7 +21,7 @@ from safetensors.numpy import load as load_arrays
 
 from explorer.decoding import generate
 from explorer.latent import Standardisation
-from explorer.measured import EVALUATION, INCOMPLETE, MEASURED, RACE, REACHABILITY
+from explorer.measured import EVALUATION, INCOMPLETE, MEASURED, RACE, REACHABILITY, check_number
 from explorer.networks import (
     Autoencoder,
     AutoencoderConfig,
@@ -266,13 +266,15 @@ def open_bundle(path: Path) -> Bundle:
 
 
 def _check_manifest(manifest: dict[str, Any], classes: tuple[str, ...]) -> None:
-    """Raise KeyError if the manifest lacks a measurement or a judge's entry that the app shows."""
+    """Raise one of ``INCOMPLETE`` if the manifest lacks what the app shows or reads, or has it otherwise."""
+    if not isinstance(manifest["data"]["source"], str):
+        raise TypeError("the source of the data is no text")
     measured = manifest["metrics"]
     for key in ("components", "trustworthiness", "trustworthiness_placed", "placed_to_own_position", "n"):
-        measured["map"][key]
+        check_number(measured["map"][key])
     for part in measured["codec"].values():
         for key in ("n", "psnr", "ssim", "sharpness"):
-            part[key]
+            check_number(part[key])
     judge = manifest["judge"]
     for key in ("name", "categories"):
         judge[key]

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -30,8 +31,10 @@ from explorer.bundle import (
     open_bundle,
 )
 from explorer.latent import Standardisation
-from explorer.measured import MEASURED
+from explorer.measured import MEASURED, RACE, REACHABILITY
 from explorer.networks import Autoencoder
+
+log = logging.getLogger(__name__)
 
 
 def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -44,6 +47,18 @@ def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.maximum(np.abs(codes).max(0), 1e-12) / 63
     with np.errstate(invalid="ignore"):
         return np.round(codes / scale).astype(np.int8), scale
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise BundleError if more than a bundle stands at ``path``: one that is written takes its place."""
+    ours = {MANIFEST, PLAIN_NAMES, *FILES, *MEASURED, ".DS_Store"}
+    if path.is_dir():
+        foreign = sorted(p.name for p in path.iterdir() if p.name not in ours)
+        what = f"holds {foreign[0]}, which is no part of a bundle" if foreign else ""
+    else:
+        what = "is a file" if path.exists() else ""
+    if what:
+        raise BundleError(f"{path} {what} and would be lost; name another folder with --out")
 
 
 def _halves(model: torch.nn.Module) -> dict[str, tuple[np.ndarray, type]]:
@@ -71,12 +86,15 @@ def write_bundle(
     """Write a bundle into ``path`` and open it again to check it.
 
     It is written beside ``path`` first and takes its place only when it is whole, so a failure leaves
-    the bundle that stood there before untouched. Weights and latents become float16, codes 7 bits.
+    the bundle that stood there before untouched. What took long to measure of that one (its race and its
+    reachability) is kept if its networks and images are the same. Weights and latents become float16,
+    codes 7 bits.
     latents: 'real_labels', 'real_splits' (indices into SPLITS), 'generated_z', 'generated_latents' (m,
     latent_dim), 'snapshot_z', 'snapshot_latents', 'snapshot_images'; see ``Bundle`` for shapes.
     generated_codes: a pixel generator's, in place of 'generated_latents'; a cascade takes neither.
-    Raises BundleError when the disk is full or what was written cannot be opened.
+    Raises BundleError when the disk is full, what was written cannot be opened, or ``path`` holds more.
     """
+    check_replaceable(path)
     with _replacing(path) as temporary:
         codes = {}
         codes["codes"], codes["scale"] = quantise(real_codes)
@@ -104,6 +122,7 @@ def write_bundle(
         (temporary / NAMES).write_bytes(gzip.compress(named, mtime=0))
         (temporary / "curves.json").write_text(json.dumps(curves))
         (temporary / CARD).write_text(card, encoding="utf-8")
+        _keep_measured(path, temporary)
         whole = {
             "format": FORMAT,
             "version": VERSION,
@@ -123,6 +142,26 @@ def write_bundle(
         }
         _write_manifest(temporary, whole)
     return open_bundle(path)
+
+
+def _keep_measured(before: Path, after: Path) -> None:
+    """Take over what took long to measure of the bundle that stood there, if it is of the same networks."""
+    try:
+        held = open_bundle(before).manifest["files"].keys() & {RACE, REACHABILITY}
+    except BundleError:  # none, or a damaged one
+        return
+    same = all(
+        (before / name).is_file() and (before / name).read_bytes() == (after / name).read_bytes()
+        for name in ("autoencoder.safetensors", "generator.safetensors", "standardisation.safetensors", NAMES)
+    )
+    for name in sorted(held):
+        if same:
+            shutil.copyfile(before / name, after / name)
+        else:
+            log.warning(
+                "%s was measured of other networks or images, and is no longer in %s; to measure it again, "
+                "run python -m %s", name, before, MEASURED[name][1],
+            )  # fmt: skip
 
 
 def update_bundle(path: Path, added: Mapping[str, Mapping[str, Any]], card: str | None = None) -> Bundle:

@@ -11,6 +11,12 @@ EVALUATION, RACE, REACHABILITY = "evaluation.json", "race.json", "reachability.j
 INCOMPLETE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
+def check_number(value: Any) -> None:
+    """Raise TypeError unless it is a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+
+
 def check_evaluation(found: dict[str, Any], _images: int) -> None:
     """Raise one of ``INCOMPLETE`` unless an evaluation has what the app shows."""
     for part in ("samples", "round trips", "training crops", "Gaussian codes"):
@@ -52,7 +58,11 @@ def check_reachability(found: dict[str, Any], images: int) -> None:
 
     images: how many real images there are for it to point at.
     """
-    found["device"], found["features"], found["command"], found["samples"], found["gate"]["passed"]
+    found["device"], found["features"], found["command"], found["gate"]["passed"]
+    check_number(found["samples"])
+    for name in found["classes"]:
+        for n in found["split"]["counts"][name].values():
+            check_number(n)
     if not reachability.generators(found) or not reachability.alphas(found):
         raise ValueError("no generator or no false-alarm rate")
     for generator in reachability.generators(found):

@@ -5,9 +5,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import streamlit as st
-from PIL import Image, ImageOps
+from PIL import Image
 
 from explorer.bundle import Bundle
+from explorer.rgb import BAD_PICTURE, upright_rgb
 
 ENDINGS = (".webp", ".JPEG", ".jpg", ".jpeg", ".png", ".JPG", ".PNG", ".bmp", ".gif", ".tif", ".tiff")
 ROOT = Path(__file__).parent.parent
@@ -50,10 +51,10 @@ def _thumbnail(path: str, stamp: float) -> np.ndarray | None:
     try:
         with Image.open(path) as image:
             image.draft("RGB", (THUMBNAIL, THUMBNAIL))
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = upright_rgb(image)
             upright.thumbnail((THUMBNAIL, THUMBNAIL))
             return np.asarray(upright)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except BAD_PICTURE:
         return None  # the caller shows the round trip and says so
 
 

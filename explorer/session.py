@@ -67,6 +67,9 @@ def _pick(found: dict[str, Path]) -> str:
 
 def current_bundle() -> Bundle:
     """The bundle picked in the sidebar (drawn here, on every page). Stops the page if it cannot be opened."""
+    for folder in bundle_folders():
+        if not folder.is_dir():
+            st.sidebar.warning(f"There is no folder `{folder}` to look for bundles in.")
     found = list_bundles(*bundle_folders())
     if not found:
         folders = ", ".join(map(str, bundle_folders()))

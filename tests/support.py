@@ -301,6 +301,7 @@ def tiny_parts(seed: int = 0, real: int = 12, generated: int = 5) -> dict[str, A
             "name": "tiny",
             "classes": ["ape", "bee", "fox"],
             "held_out": ["fox"],
+            "data": {"source": "digits"},
             "judge": {
                 "name": None,
                 "class_index": {"ape": None, "bee": None, "fox": None},
@@ -356,7 +357,6 @@ def tiny_pixel_parts(network: str = "residual") -> dict[str, Any]:
     del parts["latents"]["generated_latents"]
     z = parts["latents"]["generated_z"] = parts["latents"]["generated_z"].astype(np.float16)
     parts["generated_codes"] = generation.codes(z)
-    parts["manifest"]["data"] = {"source": "digits"}
     return parts
 
 

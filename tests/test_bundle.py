@@ -31,13 +31,14 @@ from explorer.bundle import (
 from explorer.bundle_writing import quantise, update_bundle, write_bundle
 from explorer.decoding import decode
 from explorer.generation import CascadeGeneration, LatentGeneration, load_generation
-from explorer.measured import MEASURED
+from explorer.measured import MEASURED, REACHABILITY
 from tests.support import (
     SHIPPED,
     file_names,
     one_sentence,
     tiny_parts,
     tiny_pixel_parts,
+    tiny_reachability,
     write_tiny_bundle,
 )
 
@@ -193,6 +194,47 @@ def test_writing_again_replaces_the_whole_bundle_and_leaves_nothing_beside_it(tm
     assert file_names(path) == sorted([*FILES, MANIFEST])
 
 
+@pytest.mark.parametrize("foreign", ["thesis.txt", "runs"])
+def test_a_folder_that_holds_anything_else_is_not_replaced(tmp_path, foreign):
+    path = tmp_path / "precious"
+    path.mkdir()
+    (path / foreign).mkdir() if foreign == "runs" else (path / foreign).write_text("years of work")
+    with pytest.raises(BundleError, match=foreign) as caught:
+        write_tiny_bundle(path)
+    assert one_sentence(caught.value)
+    assert "--out" in str(caught.value)
+    assert file_names(path) == [foreign]
+
+
+def test_a_bundle_beside_which_something_lies_is_not_replaced_either(copy):
+    (copy / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match=r"notes\.txt"):
+        write_tiny_bundle(copy, seed=1)
+    open_bundle(copy)
+
+
+def test_a_file_in_the_place_of_a_folder_is_not_replaced(tmp_path):
+    (tmp_path / "tiny").write_text("mine")
+    with pytest.raises(BundleError, match="is a file"):
+        write_tiny_bundle(tmp_path / "tiny")
+
+
+def test_writing_the_same_networks_again_keeps_what_took_long_to_measure(tmp_path, caplog):
+    path = tmp_path / "tiny"
+    bundle = write_tiny_bundle(path)
+    report = tiny_reachability(bundle.classes, bundle.held_out, {0.01: (8, 12, 9, 11, 7)})
+    for name in bundle.held_out:  # it has twelve images
+        for shown, beside in (("samples", "nearest"), ("searches", "targets")):
+            for kind in report["classes"][name]["examples"][shown].values():
+                kind[beside] = [0] * 8
+    update_bundle(path, {REACHABILITY: report})
+    assert write_tiny_bundle(path).reachability == report
+    with caplog.at_level("WARNING"):
+        assert write_tiny_bundle(path, seed=1).reachability is None
+    assert f"{REACHABILITY} was measured of other networks" in caplog.text
+    assert "training.reachability" in caplog.text
+
+
 def test_the_same_parts_give_the_same_bytes(tmp_path):
     for name in ("a", "b"):
         write_tiny_bundle(tmp_path / name)
@@ -343,6 +385,21 @@ def test_a_measurement_that_the_app_shows_must_be_there(copy, part, key):
 
     change_manifest(copy, drop)
     assert "incomplete" in refused(copy, MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.pop("data"),
+        lambda m: m["data"].update(source=None),
+        lambda m: m["metrics"]["map"].update(trustworthiness=None),
+        lambda m: m["metrics"]["codec"]["seen val"].update(n="many"),
+        lambda m: m["networks"]["autoencoder"].update(widths=[-4, 8]),
+    ],
+)
+def test_what_the_app_reads_of_a_manifest_must_be_what_it_takes_it_for(copy, change):
+    change_manifest(copy, change)
+    assert "incomplete or inconsistent" in refused(copy, MANIFEST)
 
 
 def test_held_out_classes_must_be_among_the_classes(copy):

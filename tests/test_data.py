@@ -6,8 +6,11 @@ import hashlib
 import http.server
 import json
 import logging
+import os
+import struct
 import tarfile
 import threading
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -296,6 +299,52 @@ def test_small_classes_are_warned_about_by_name(caplog):
     assert "'cat'" not in caplog.text
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_grey_values_of_16_bits_keep_their_shades(ending):
+    ramp = np.linspace(0, 65_535, 900).astype(np.uint16).reshape(30, 30)
+    Path("pets/cat").mkdir(parents=True)
+    for i in range(5):
+        Image.fromarray(ramp).save(f"pets/cat/{i}.{ending}")
+    data = open_dataset(options("folder:pets", image_size=30, margin=0))
+    expected = np.repeat((ramp // 257)[..., None], 3, 2)
+    np.testing.assert_array_equal(data.store.images[0], expected)
+
+
+def test_numbers_of_32_bits_are_skipped_and_the_reason_given():
+    write_classes(Path("pets"), {"cat": RED}, n=5)
+    Image.fromarray(np.linspace(0, 1, 900, dtype=np.float32).reshape(30, 30)).save("pets/cat/float.tif")
+    assert "save it with 8 bits" in open_dataset(options("folder:pets")).store.skipped["cat/float.tif"]
+
+
+def test_damaged_exif_data_are_as_good_as_none(monkeypatch):
+    def damaged(*_: object) -> None:
+        raise struct.error("required argument is not an integer")
+
+    write_classes(Path("pets"), {"cat": RED}, n=5)
+    monkeypatch.setattr("explorer.rgb.ImageOps.exif_transpose", damaged)
+    assert not open_dataset(options("folder:pets")).store.skipped
+
+
+def test_a_link_that_leads_nowhere_is_named_and_skipped(caplog):
+    write_classes(Path("pets"), {"cat": RED}, n=5)
+    Path("pets/cat/dead.png").symlink_to("gone.png")
+    Path("pets/cat/loop.png").symlink_to("loop.png")
+    with caplog.at_level(logging.WARNING):
+        source = open_source("folder:pets")
+    assert len(source.items) == 5
+    assert "dead.png" in caplog.text
+    assert "loop.png" in caplog.text
+
+
+def test_a_class_of_which_nothing_can_be_read_is_one_sentence_that_names_it():
+    write_classes(Path("pets"), {"cat": RED}, n=5)
+    Path("pets/fox").mkdir()
+    Path("pets/fox/a.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="no image of the class 'fox'") as caught:
+        open_dataset(options("folder:pets"))
+    assert one_sentence(caught.value)
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "CMYK", "1", "I;16"])
 def test_every_kind_of_picture_becomes_rgb(mode):
     write_classes(Path("pets"), {"cat": RED}, n=5)
@@ -412,7 +461,39 @@ def test_crops_follow_the_boxes_and_center_ignores_them(tmp_path):
     assert one_sentence(caught.value)
 
 
+def test_photographs_of_one_name_in_two_folders_have_boxes_of_their_own(tmp_path):
+    pixels = np.full((60, 60, 3), RED, np.uint8)
+    pixels[:30, :30] = GREEN
+    for name in ("cat", "dog"):
+        Path("pets", name).mkdir(parents=True)
+        for i in range(5):
+            Image.fromarray(pixels).save(f"pets/{name}/{i}.png")
+    corner, other = Box(0, 0, 0.45, 0.45), Box(0.52, 0.52, 0.45, 0.45)
+    table = tmp_path / "boxes.csv"
+    boxes = {f"cat/{i}": corner for i in range(5)} | {f"dog/{i}": other for i in range(5)}
+    write_boxes(table, boxes)
+    data = open_dataset(options("folder:pets", boxes=table, margin=0))
+    for label, colour in enumerate((GREEN, RED)):
+        own = data.store.images[data.store.labels == label]
+        np.testing.assert_allclose(own.mean((0, 1, 2)), colour, atol=2)
+
+
 # The cache
+
+
+def test_a_photograph_in_the_place_of_another_of_its_size_is_seen():
+    write_classes(Path("pets"), {"cat": RED})
+    for path in Path("pets/cat").iterdir():
+        Image.new("RGB", (30, 30), RED).save(path.with_suffix(".bmp"))
+        path.unlink()
+    open_dataset(options("folder:pets"))
+    for path in Path("pets/cat").iterdir():
+        before = path.stat()
+        Image.new("RGB", (30, 30), GREEN).save(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000_000))
+        assert path.stat().st_size == before.st_size
+    images = open_dataset(options("folder:pets")).store.images
+    np.testing.assert_allclose(images.mean((0, 1, 2)), GREEN, atol=1)
 
 
 def test_the_cache_is_used_again_without_decoding(monkeypatch):
@@ -524,6 +605,42 @@ def test_a_name_that_does_not_exist_is_refused_with_the_list(name):
     assert repr(name) in str(caught.value)
     assert all(c in str(caught.value) for c in CLASSES)
     assert ("did you mean" in str(caught.value)) == (name in ("Samoyd", "English foxhund"))
+
+
+def test_accents_are_forgiven_however_they_are_stored():
+    composed, apart = unicodedata.normalize("NFC", "Épagneul"), unicodedata.normalize("NFD", "Épagneul")
+    assert composed != apart
+    assert resolve_classes((composed,), (apart, "Beagle")) == (apart,)
+    assert resolve_classes((apart.lower(),), (composed, "Beagle")) == (composed,)
+
+
+def test_what_was_trained_on_other_images_does_not_go_on():
+    """Photographs that are added change the split: validation images would have been trained on."""
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=30)
+    given = AutoencoderOptions(
+        **{**TINY_AUTOENCODER, "source": "folder:pets", "hold_out": (), "images": 64, "out": Path("ae")}
+    )
+    run_autoencoder(given)
+    write_image(Path("pets/cat/cat-0005b.png"), RED)
+    gan = LatentGanOptions(**{**TINY_GAN, "autoencoder": Path("ae"), "out": Path("gan"), "images": 64})
+    for train in (lambda: run_autoencoder(given), lambda: run_latent_gan(gan)):
+        with pytest.raises(UserError, match="trained on other images") as caught:
+            train()
+        assert one_sentence(caught.value)
+    Path("pets/cat/cat-0005b.png").unlink()
+    run_autoencoder(given)
+    run_latent_gan(gan)
+
+
+def test_too_few_images_are_said_to_be_before_anything_is_trained():
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=19)
+    given = AutoencoderOptions(
+        **{**TINY_AUTOENCODER, "source": "folder:pets", "hold_out": (), "out": Path("ae")}
+    )
+    with pytest.raises(UserError, match="38 readable images, 30 for training and 8 for validation") as caught:
+        run_autoencoder(given)
+    assert one_sentence(caught.value)
+    assert not Path("ae").exists()
 
 
 def test_with_every_class_held_out_nothing_is_left():

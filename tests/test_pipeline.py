@@ -61,6 +61,17 @@ def test_the_card_names_the_held_out_class_the_device_and_the_command(bundle):
     assert "| autoencoder |" in card
 
 
+def test_what_is_wrong_is_said_before_anything_is_trained(options, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    given = replace(options, runs=tmp_path / "runs", out=tmp_path / "mine")
+    with pytest.raises(UserError, match=r"thesis\.txt"):
+        run_pipeline(given)
+    with pytest.raises(UserError, match="cannot hold out"):
+        run_pipeline(replace(given, hold_out=("seven",), dry_run=True))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_stages_already_done_are_not_run_again(bundle, options, monkeypatch):
     def never(*_: object, **__: object) -> float:
         raise AssertionError("a finished stage was trained again")

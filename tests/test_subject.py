@@ -8,9 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tests.support import one_sentence
+from tests.support import one_sentence, write_classes
 from training.cli import UserError
-from training.subject import BOXES_DIR, Box, box_from_map, read_boxes, write_boxes
+from training.subject import (
+    BOXES_DIR,
+    Box,
+    Options,
+    box_from_map,
+    box_key,
+    main,
+    read_boxes,
+    write_boxes,
+)
 
 SHIPPED = BOXES_DIR / "imagewoof.csv"
 sides = st.integers(20, 900)
@@ -80,13 +89,26 @@ def test_weak_evidence_elsewhere_does_not_move_the_box():
 
 def test_a_table_of_boxes_is_read_as_it_was_written(tmp_path):
     boxes = {"b": Box(0.1, 0.2, 0.5, 0.6667), "a": Box(0, 0, 1, 1)}
-    path = tmp_path / "deep" / "boxes.csv"
+    path = tmp_path / "boxes.csv"
     write_boxes(path, boxes)
     assert read_boxes(path) == boxes
     assert path.read_text().splitlines()[:2] == [
         "stem,left,top,width,height",
         "a,0.0000,0.0000,1.0000,1.0000",
     ]
+
+
+def test_boxes_go_by_the_stems_of_files_unless_two_are_alike():
+    apart, alike = ["a/1.png", "b/2.jpg"], ["a/1.png", "b/1.png"]
+    assert [box_key(apart)(name) for name in apart] == ["1", "2"]
+    assert [box_key(alike)(name) for name in alike] == ["a/1", "b/1"]
+
+
+def test_the_shipped_boxes_are_written_for_imagewoof_alone(tmp_path):
+    write_classes(tmp_path / "pets", {"cat": (200, 40, 40)})
+    with pytest.raises(UserError, match=r"--out boxes\.csv") as caught:
+        main(Options(source=f"folder:{tmp_path / 'pets'}"))
+    assert one_sentence(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, "stem,left\nx,1\n", "stem,left,top,width,height\nx,a,b,c,d\n"])

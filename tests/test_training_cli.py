@@ -1,6 +1,7 @@
 """The scripts' command line: dry runs, exit codes and one-sentence errors, as a user meets them."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from tests.support import ROOT, TINY_AUTOENCODER, file_names, one_sentence, run_script
 from training.adversarial import snapshot_path
 from training.autoencoder import AutoencoderOptions, load_run
-from training.cli import UserError, options_json, preset_options
+from training.cli import UserError, check_options, options_json, preset_options
+from training.device import resolve_device
 from training.latent_gan import LatentGanOptions
-from training.loop import options_from_json
+from training.loop import make_folder, options_from_json, read_options
 from training.presets import PRESETS
 
 
@@ -69,6 +71,43 @@ def test_a_mistake_is_one_sentence_and_exit_status_1(tmp_path, change, says):
     assert says in last
     assert one_sentence(last)
     assert not (tmp_path / "run").exists()  # a mistake leaves no folder that would refuse its correction
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": -1}, "--seed must be at least 0"), ({"margin": -3}, "--margin must be at least 0"),
+        ({"lr": math.nan}, "--lr must be a number"), ({"lr": 0.0}, "--lr must be above 0"),
+        ({"code_noise": math.inf}, "--code-noise must be a number"),
+    ],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_one_sentence(change, says):
+    check_options(AutoencoderOptions())
+    with pytest.raises(UserError, match=says) as caught:
+        check_options(AutoencoderOptions(**change))
+    assert one_sentence(caught.value)
+
+
+def test_widths_below_1_and_devices_that_compute_nothing_are_refused():
+    with pytest.raises(UserError, match="at least 1"):
+        assert AutoencoderOptions(widths=(0, 64, 64)).config
+    with pytest.raises(UserError, match="cannot be used here"):
+        resolve_device("meta")
+
+
+def test_an_output_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be made") as caught:
+        make_folder(tmp_path / "file" / "x")
+    assert one_sentence(caught.value)
+
+
+def test_options_that_are_none_are_one_sentence(tmp_path):
+    for content in ("{}", "[]", '{"options": 3}'):
+        (tmp_path / "options.json").write_text(content)
+        with pytest.raises(UserError, match="holds no options") as caught:
+            read_options(tmp_path)
+        assert one_sentence(caught.value)
 
 
 def test_an_unknown_option_is_refused_with_status_2():

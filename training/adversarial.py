@@ -22,6 +22,7 @@ from training.loop import (
     RunOptions,
     Stateful,
     average,
+    make_folder,
     save_weights,
     training_slices,
     write_atomically,
@@ -244,7 +245,7 @@ class GanTraining:
         """Measure the averaged generator after ``done`` steps, and take a snapshot where one is due."""
         if done in self.options.snapshot_steps:
             path = snapshot_path(self.options.out, done * self.options.batch)
-            path.parent.mkdir(exist_ok=True)
+            make_folder(path.parent)
             kept = {self.made: self.make(self._z_snapshot).contiguous()}
             write_atomically(path, lambda temporary: save_file(kept, temporary))
         return self.measure()

@@ -37,10 +37,11 @@ from training.loop import (
     RunOptions,
     average,
     batch_indices,
+    check_made_of,
     load_weights,
     open_run,
     options_from_json,
-    read_json,
+    read_options,
     save_weights,
     training_slices,
     write_json,
@@ -218,11 +219,32 @@ def run_autoencoder(
     device = resolve_device(options.device)
     assert options.config  # what is wrong with it is said before anything is written
     dataset = open_dataset(options)
+    dataset.check_enough()
     open_run(options, device)
+    check_same_images(options.out, dataset)
     if not (options.out / "done.json").is_file():
         for _ in kind(options, dataset, device).train():
             pass
     return options.out
+
+
+def check_same_images(folder: Path, dataset: Dataset) -> None:
+    """Note in an autoencoder's run which images it is trained on; raise UserError if they are others by now.
+
+    Photographs that are added or taken away are split anew, so that some change sides.
+    """
+    check_made_of(
+        folder / "images.json", {"images": dataset.digest},
+        f"{folder} was trained on other images, or another split of them, than {dataset.options.source} "
+        "holds now; put back what was there, or train everything in another folder",
+    )  # fmt: skip
+
+
+def open_images(folder: Path, options: AutoencoderOptions) -> Dataset:
+    """The images that the autoencoder of a run was trained on. Raises UserError if they are others by now."""
+    dataset = open_dataset(options)
+    check_same_images(folder, dataset)
+    return dataset
 
 
 def load_run(
@@ -233,7 +255,7 @@ def load_run(
     """
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished autoencoder; run python -m training.autoencoder first")
-    options = options_from_json(kind, read_json(folder / "options.json")["options"])
+    options = options_from_json(kind, read_options(folder))
     model = Autoencoder(options.config)
     load_weights(folder / "autoencoder.safetensors", model)
     return model.eval().requires_grad_(False), options

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from explorer import decoding
 from explorer.bundle import SPLITS, Bundle, BundleError
-from explorer.bundle_writing import quantise, write_bundle
+from explorer.bundle_writing import check_replaceable, quantise, write_bundle
 from explorer.generation import CascadeGeneration, Generation, LatentGeneration, PixelGeneration
 from explorer.latent import Standardisation, nearest
 from explorer.projection import NEIGHBOURS, map_features, place, weighted_position
@@ -26,7 +27,7 @@ from training import autoencoder, card, codec_table, detail_phase, image_phase, 
 from training.adversarial import AdversarialOptions, fixed_z, sample, snapshot_path
 from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
 from training.codes import encode
-from training.data.dataset import Dataset, open_dataset
+from training.data.dataset import Dataset
 from training.device import resolve_device
 from training.loop import package_versions, read_json, read_metrics
 
@@ -86,28 +87,29 @@ class Trained:
     standard: Standardisation
 
 
-def _latent_gan(options: BundleOptions) -> Trained:
+def _latent_gan(options: BundleOptions, device: torch.device) -> Trained:
     generator, standard, gan = latent_gan.load_run(options.latent_gan)
     model, data = autoencoder.load_run(gan.autoencoder)
     folders = {"autoencoder": gan.autoencoder, "latent_gan": options.latent_gan}
-    if options.image_phase is not None:
-        image_phase.load_run(options.image_phase, model, generator)
+    dataset = autoencoder.open_images(gan.autoencoder, data)
+    codes = latent_gan.seen_codes(gan, model, dataset, data.seed, device)
+    if options.image_phase is not None:  # which has another decoder
+        image_phase.load_run(options.image_phase, model.cpu(), generator)
         folders["image_phase"] = options.image_phase
-    codes = load_file(latent_gan.codes_path(gan))
-    generation = LatentGeneration(model.half().float(), generator.half().float(), standard)
-    return Trained("latent_gan", gan, gan, folders, open_dataset(data), generation, codes, standard)
+    generation = LatentGeneration(model.cpu().half().float(), generator.half().float(), standard)
+    return Trained("latent_gan", gan, gan, folders, dataset, generation, codes, standard)
 
 
-def _detail_phase(options: BundleOptions, folder: Path) -> Trained:
+def _detail_phase(options: BundleOptions, folder: Path, device: torch.device) -> Trained:
     if options.image_phase is not None or options.pixel_gan is not None:
         raise UserError("a bundle holds a detail phase, an image phase or a pixel GAN; name one of them")
     generator, standard, detail = detail_phase.load_run(folder)
     first = latent_gan.load_run(detail.latent_gan)[2]
     model, data = autoencoder.load_run(first.autoencoder)
     folders = {"autoencoder": first.autoencoder, "latent_gan": detail.latent_gan, "detail_phase": folder}
-    codes = load_file(latent_gan.codes_path(first))
-    generation = CascadeGeneration(model.half().float(), generator.half().float())
-    dataset = open_dataset(data)
+    dataset = autoencoder.open_images(first.autoencoder, data)
+    codes = latent_gan.seen_codes(first, model, dataset, data.seed, device)
+    generation = CascadeGeneration(model.cpu().half().float(), generator.half().float())
     return Trained("detail_phase", detail, first, folders, dataset, generation, codes, standard)
 
 
@@ -116,7 +118,7 @@ def _pixel_gan(options: BundleOptions, folder: Path, device: torch.device) -> Tr
         raise UserError("an image phase goes on from a latent GAN; leave out --image-phase or --pixel-gan")
     generator, gan = pixel_gan.load_run(folder)
     model, data = autoencoder.load_run(gan.autoencoder)
-    dataset = open_dataset(data)
+    dataset = autoencoder.open_images(gan.autoencoder, data)
     # The components that a latent GAN over this autoencoder would model.
     latent = preset_options(latent_gan.LatentGanOptions, "latent_gan", data.preset)
     latent_dim = min(latent.latent_dim, model.config.code_dim)
@@ -128,19 +130,28 @@ def _pixel_gan(options: BundleOptions, folder: Path, device: torch.device) -> Tr
     return Trained("pixel_gan", gan, gan, folders, dataset, generation, codes, standard)
 
 
+def check_out(out: Path) -> None:
+    """Raise UserError, before anything is computed, where a bundle must not be written."""
+    try:
+        check_replaceable(out)
+    except BundleError as error:
+        raise UserError(str(error)) from None
+
+
 def run_bundle(options: BundleOptions) -> Path:
     """Write the bundle and return its folder."""
     if options.dry_run:
         print_dry_run(options)
         return options.out
+    check_out(options.out)
     device = resolve_device(options.device)
     # What ships is float16, and 7 bits of codes: compute everything from what the app will have.
     if options.detail_phase:
-        gan = _detail_phase(options, options.detail_phase)
+        gan = _detail_phase(options, options.detail_phase, device)
     elif options.pixel_gan:
         gan = _pixel_gan(options, options.pixel_gan, device)
     else:
-        gan = _latent_gan(options)
+        gan = _latent_gan(options, device)
     dataset, generation, standard = gan.dataset, gan.generation, gan.standard
     model = generation.autoencoder
     curves = {stage: read_metrics(folder / "metrics.jsonl") for stage, folder in gan.folders.items()}
@@ -269,9 +280,12 @@ def _read_snapshots(gan: Trained) -> tuple[np.ndarray, np.ndarray]:
     """Training images seen int64 (s,) and latents float16 (s, r, latent_dim) of all snapshots."""
     images = np.array([step * gan.first.batch for step in gan.first.snapshot_steps], np.int64)
     paths = [snapshot_path(gan.first.out, int(i)) for i in images]
-    missing = [p for p in paths if not p.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]} is missing; train the GAN again")
+
+    def read(path: Path) -> dict[str, torch.Tensor]:
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path} cannot be read ({error}); train the GAN again") from None
 
     def latents(kept: dict[str, torch.Tensor]) -> torch.Tensor:
         if "latents" in kept:
@@ -279,7 +293,7 @@ def _read_snapshots(gan: Trained) -> tuple[np.ndarray, np.ndarray]:
         codes = decoding.encode(gan.generation.autoencoder, kept["pictures"].numpy())
         return gan.standard.to_latents(torch.from_numpy(codes)).half()
 
-    return images, torch.stack([latents(load_file(p)) for p in paths]).numpy()
+    return images, torch.stack([latents(read(p)) for p in paths]).numpy()
 
 
 def _fit_map(
@@ -304,12 +318,14 @@ def _fit_map(
     placed = weighted_position(gaps, position[others])
     drawn = position[rng.choice(len(codes), len(probe))]
 
+    neighbours = min(15, (len(probe) - 1) // 2)  # it takes twice as many codes
+
     def gap(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.median(np.linalg.norm(a - b, axis=1)))
 
     return position, {
-        "trustworthiness": float(trustworthiness(codes[probe], position[probe], n_neighbors=15)),
-        "trustworthiness_placed": float(trustworthiness(codes[probe], placed, n_neighbors=15)),
+        "trustworthiness": float(trustworthiness(codes[probe], position[probe], n_neighbors=neighbours)),
+        "trustworthiness_placed": float(trustworthiness(codes[probe], placed, n_neighbors=neighbours)),
         "placed_to_own_position": gap(position[probe], placed) / gap(position[probe], drawn),
         "n": len(probe),
         "components": features.shape[1],

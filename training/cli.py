@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import math
 import shlex
 import sys
 from collections.abc import Callable
@@ -27,16 +28,24 @@ POSITIVE = frozenset(
 STAGES = ("autoencoder", "latent_gan", "detail_phase", "image_phase", "pixel_gan")
 
 
+NOT_NEGATIVE = frozenset({"seed", "split_seed", "margin"})
+
+
 class UserError(Exception):
     """Something the user can mend: the message is one sentence that says what is wrong and what to do."""
 
 
 def check_options(options: Any) -> None:
-    """Raise UserError for a count or a size below one."""
-    for name in sorted(POSITIVE & {f.name for f in dataclasses.fields(options)}):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+    """Raise UserError for a count or a size below one, a seed below zero, or what is no number."""
+    for name, value in vars(options).items():
+        least = 1 if name in POSITIVE else 0 if name in NOT_NEGATIVE else None
+        option = f"--{name.replace('_', '-')}"
+        if least is not None and value is not None and value < least:
+            raise UserError(f"{option} must be at least {least}, not {value}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{option} must be a number, not {value}")
+        if name == "lr" and value <= 0:
+            raise UserError(f"{option} must be above 0, not {value}")
 
 
 def preset_options(options: type[Options], stage: str, preset: str) -> Options:

@@ -17,7 +17,7 @@ import tyro
 from explorer.networks import Autoencoder, parameter_count
 from explorer.rates import share
 from training import autoencoder, metrics
-from training.data.dataset import Dataset, open_dataset
+from training.data.dataset import Dataset
 from training.judge import Judge, imagenet_index
 
 
@@ -96,7 +96,7 @@ def main(options: TableOptions) -> None:
     for folder in options.runs:
         model, run_options = autoencoder.load_run(folder)
         results[f"{folder} ({parameter_count(model) / 1e6:.1f} M)"] = measure(
-            model, open_dataset(run_options), options.judge
+            model, autoencoder.open_images(folder, run_options), options.judge
         )
     print(table(results))
 

@@ -36,9 +36,10 @@ from training.adversarial import (
     sample,
 )
 from training.autoencoder import load_run as load_autoencoder_run
+from training.autoencoder import open_images
 from training.cli import UserError, print_dry_run
 from training.codes import weights_digest
-from training.data.dataset import Dataset, open_dataset
+from training.data.dataset import Dataset
 from training.device import resolve_device
 from training.loop import (
     batch_indices,
@@ -46,7 +47,7 @@ from training.loop import (
     load_weights,
     open_run,
     options_from_json,
-    read_json,
+    read_options,
 )
 
 
@@ -126,7 +127,7 @@ class DetailPhase(GanTraining):
         coarse, standard, first = latent_gan.load_run(options.latent_gan, self.first_kind)
         config = options.config(coarse.config)
         model, data = load_autoencoder_run(first.autoencoder, first.codec_kind)
-        dataset = open_dataset(data)
+        dataset = open_images(first.autoencoder, data)
         more = self.more_codes(first, model.to(device), dataset, device)
         codes = latent_gan.seen_codes(first, model, dataset, data.seed, device, more)
         self.codes, self.standard = codes, standard
@@ -239,7 +240,7 @@ def load_run(
         raise UserError(
             f"{folder} holds no finished detail phase; run python -m training.latent_gan --phase detail first"
         )
-    saved = options_from_json(DetailPhaseOptions, read_json(folder / "options.json")["options"])
+    saved = options_from_json(DetailPhaseOptions, read_options(folder))
     options = replace(saved, out=folder)  # a run's folder may have been moved
     coarse, _, _ = latent_gan.load_run(options.latent_gan, kind.first_kind)
     generator = CascadeGenerator(options.config(coarse.config))

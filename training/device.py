@@ -16,7 +16,7 @@ def resolve_device(name: str) -> torch.device:
         name = next((gpu for gpu, available in gpus.items() if available), "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name!r} cannot be used here ({error}); try --device auto") from None
     return device

@@ -38,7 +38,7 @@ from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import Dataset, open_dataset
 from training.device import device_name, resolve_device
 from training.judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_index
-from training.loop import options_from_json, package_versions, write_atomically
+from training.loop import make_folder, options_from_json, package_versions, write_atomically
 from training.memorisation import memorisation_test, nearest_pairs
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
@@ -92,7 +92,7 @@ class CachedJudge:
         except (OSError, SafetensorError):
             features, logits = self.judge.embed(content, progress=f"judging {name}")
             answers = {"features": features, "probabilities": logits.softmax(1)}
-            self.cache.mkdir(parents=True, exist_ok=True)
+            make_folder(self.cache)
             write_atomically(path, lambda temporary: save_file(answers, temporary))
         return Judged(answers["features"].numpy(), answers["probabilities"].numpy())
 

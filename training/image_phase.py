@@ -29,9 +29,10 @@ from explorer.networks import (
 from training import latent_gan, losses, metrics
 from training.adversarial import decayed, fixed_z, overfit
 from training.autoencoder import load_run as load_autoencoder_run
+from training.autoencoder import open_images
 from training.cli import UserError, print_dry_run
 from training.codes import encode, weights_digest
-from training.data.dataset import augment, center_crop, open_dataset
+from training.data.dataset import augment, center_crop
 from training.device import autocast, resolve_device
 from training.loop import (
     RunOptions,
@@ -97,7 +98,7 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
     open_run(options, device)
     if (options.out / "done.json").is_file():
         return options.out
-    dataset = open_dataset(data_options)
+    dataset = open_images(gan_options.autoencoder, data_options)
 
     size, shape = data_options.image_size, codec.config.code_shape
     generator, standard = generator.to(device), standard.to(device)

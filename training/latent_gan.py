@@ -27,11 +27,11 @@ from training.adversarial import (
     overfit,
     sample,
 )
-from training.autoencoder import AutoencoderOptions
+from training.autoencoder import AutoencoderOptions, open_images
 from training.autoencoder import load_run as load_autoencoder_run
 from training.cli import UserError, print_dry_run
 from training.codes import training_codes, weights_digest
-from training.data.dataset import Dataset, open_dataset
+from training.data.dataset import Dataset
 from training.device import resolve_device
 from training.loop import (
     batch_indices,
@@ -39,7 +39,7 @@ from training.loop import (
     load_weights,
     open_run,
     options_from_json,
-    read_json,
+    read_options,
     write_atomically,
 )
 
@@ -162,7 +162,7 @@ class LatentGan(GanTraining):
         self.options, self.device = options, device
         model, data_options = load_autoencoder_run(options.autoencoder, options.codec_kind)
         config = _checked_config(options, model.config.code_shape)
-        dataset = open_dataset(data_options)
+        dataset = open_images(options.autoencoder, data_options)
         check_made_of(
             options.out / "autoencoder.json", {"autoencoder": weights_digest(model)},
             f"{options.out} was begun with another autoencoder than the one there is now; "
@@ -280,7 +280,7 @@ def load_run(
     """The averaged generator of a finished run, its standardisation and its options, of the given kind."""
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished GAN; run python -m training.latent_gan first")
-    saved = options_from_json(kind, read_json(folder / "options.json")["options"])
+    saved = options_from_json(kind, read_options(folder))
     options = replace(saved, out=folder)  # a run's folder may have been moved
     model, _ = load_autoencoder_run(options.autoencoder, options.codec_kind)
     generator = Generator(options.config(model.config.code_shape))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Protocol, get_type_hints
+from typing import Any, Literal, Protocol, get_type_hints
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class RunOptions:
     """Seed of everything random; the same seed gives the same result twice on one machine."""
     device: str = "auto"
     """auto (GPU when there is one), cpu, cuda, cuda:1, mps."""
-    precision: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto (bf16 autocast where the hardware has it), bf16 or fp32."""
     log_every: int = 50
     """Steps between lines of metrics."""
@@ -140,6 +140,24 @@ def read_json(path: Path) -> Any:
         raise UserError(f"cannot read {path} ({error}); run the stage that writes it again") from None
 
 
+def read_options(folder: Path) -> dict[str, Any]:
+    """The options that a run was begun with. Raises UserError when they are missing or broken."""
+    try:
+        return dict(read_json(folder / "options.json")["options"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(
+            f"{folder / 'options.json'} holds no options; delete {folder} and train it again"
+        ) from None
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if there is none. Raises UserError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be made ({error}); name another folder") from None
+
+
 def options_from_json(kind: type, values: dict[str, Any]) -> Any:
     """Options dataclass from the JSON written beside the weights. Raises UserError for options it lacks."""
     hints = get_type_hints(kind)
@@ -205,7 +223,7 @@ def open_run(options: RunOptions, device: torch.device) -> None:
     path = options.out / "options.json"
     ours = options_json(options)
     if path.is_file():
-        theirs = read_json(path)["options"]
+        theirs = read_options(options.out)
         added = {
             f.name: f.default
             for f in fields(options)
@@ -225,7 +243,7 @@ def open_run(options: RunOptions, device: torch.device) -> None:
                 "use the same ones to continue it, or another --out"
             )
         return
-    options.out.mkdir(parents=True, exist_ok=True)
+    make_folder(options.out)
     write_json(
         path,
         {

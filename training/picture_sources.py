@@ -33,17 +33,18 @@ from explorer.networks import (
 from explorer.reachability import CODEC_SAW, LATENT, ORACLE, PIXEL, PIXEL_ORACLE, UNTRAINED_PIXEL
 from explorer.verdict import UNTRAINED
 from training.autoencoder import load_run as load_autoencoder
+from training.autoencoder import open_images
 from training.cli import UserError, options_json, preset_options
 from training.codes import weights_digest
 from training.controls import CONTROLS
-from training.data.dataset import Dataset, open_dataset
+from training.data.dataset import Dataset
 from training.detail_phase import DetailPhase, DetailPhaseOptions, run_detail_phase
 from training.detail_phase import load_run as load_detail_phase
 from training.device import autocast, resolve_device
 from training.evaluate import modelled
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
-from training.loop import options_from_json, save_weights, write_json, write_metrics
+from training.loop import make_folder, options_from_json, save_weights, write_json, write_metrics
 from training.oracle import (
     OracleDetailPhase,
     OracleOptions,
@@ -185,7 +186,7 @@ class PictureSources:
         if (given := self.options.autoencoder) is not None:
             model, data = load_autoencoder(given)
             same = weights_digest(model.half().encoder) == weights_digest(deepcopy(self.model).half().encoder)
-            if not same or not np.array_equal(open_dataset(data).splits, self.dataset.splits):
+            if not same or not np.array_equal(open_images(given, data).splits, self.dataset.splits):
                 raise UserError(
                     f"{given} is not the codec of {self.options.bundle}, or holds out other images; name the "
                     "run that the bundle was made of, or leave out --autoencoder"
@@ -194,7 +195,7 @@ class PictureSources:
         out = self.folder / "autoencoder"
         saved = self.bundle.manifest["training"]["autoencoder"]
         now = options_json(self.dataset.options)  # with where the photographs are
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_json(out / "options.json", {"options": {**saved["options"], **now, "out": str(out)}})
         if not (out / "done.json").is_file():
             save_weights(out / "autoencoder.safetensors", self.model)

@@ -8,11 +8,12 @@ To resume, run the same command again. Options of a stage can be given to the st
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from training.autoencoder import AutoencoderOptions, run_autoencoder
-from training.bundle import BundleOptions, run_bundle
+from training.bundle import BundleOptions, check_out, run_bundle
 from training.cli import UserError, preset_options, print_dry_run, run_script
+from training.data.dataset import open_listing
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
 from training.evaluate import EvaluateOptions, run_evaluate
 from training.image_phase import ImagePhaseOptions, run_image_phase
@@ -30,8 +31,10 @@ class PipelineOptions:
     """Classes that no training, validation, normalisation or model selection may see."""
     source: str | None = None
     """folder:PATH, imagewoof[:PATH], digits or torchvision:NAME."""
-    crop: str | None = None
-    """auto, subject or center."""
+    crop: Literal["auto", "subject", "center"] | None = None
+    """Crop around the subject (needs boxes) or the central square; auto: subject where boxes ship."""
+    boxes: Path | None = None
+    """CSV of subject boxes; by default the one that ships for the source."""
     name: str | None = None
     """Name of the bundle and of the folder in runs/; the preset's name by default."""
     runs: Path = Path("runs")
@@ -83,7 +86,7 @@ def stages(options: PipelineOptions) -> Stages:
 
     autoencoder = resolve(
         AutoencoderOptions, "autoencoder", out=folders["autoencoder"], hold_out=options.hold_out,
-        source=options.source, crop=options.crop, images=options.autoencoder_images,
+        source=options.source, crop=options.crop, boxes=options.boxes, images=options.autoencoder_images,
     )  # fmt: skip
     latent_gan = resolve(
         LatentGanOptions, "latent_gan", out=folders["latent_gan"], autoencoder=folders["autoencoder"],
@@ -122,8 +125,10 @@ def run_pipeline(options: PipelineOptions) -> Path:
     """Run all stages and return the bundle's folder. Each stage finds by itself what is already done."""
     todo = stages(options)
     if options.dry_run:
+        open_listing(todo.autoencoder)
         print_dry_run(options, **{f.name: getattr(todo, f.name) for f in fields(todo)})
         return todo.bundle.out
+    check_out(todo.bundle.out)
     run_autoencoder(todo.autoencoder)
     run_latent_gan(todo.latent_gan)
     if todo.detail_phase:

@@ -33,10 +33,11 @@ from training.adversarial import (
     sample,
 )
 from training.autoencoder import load_run as load_autoencoder_run
+from training.autoencoder import open_images
 from training.cli import UserError, print_dry_run
-from training.data.dataset import Dataset, augment, center_crop, open_dataset
+from training.data.dataset import Dataset, augment, center_crop
 from training.device import resolve_device
-from training.loop import batch_indices, load_weights, open_run, options_from_json, read_json
+from training.loop import batch_indices, load_weights, open_run, options_from_json, read_options
 
 PROBE = 256  # images of each kind that the discriminator is asked about while training
 
@@ -133,7 +134,7 @@ def run_pixel_gan(options: PixelGanOptions, kind: type[PixelGan] = PixelGan) -> 
     options.config(data.image_size)
     open_run(options, device)
     if not (options.out / "done.json").is_file():
-        for _ in kind(options, open_dataset(data), device).train():
+        for _ in kind(options, open_images(options.autoencoder, data), device).train():
             pass
     return options.out
 
@@ -144,7 +145,7 @@ def load_run(
     """The averaged generator of a finished run, in evaluation mode, and its options, of this kind."""
     if not (folder / "done.json").is_file():
         raise UserError(f"{folder} holds no finished pixel GAN; run python -m training.pixel_gan first")
-    saved = options_from_json(kind, read_json(folder / "options.json")["options"])
+    saved = options_from_json(kind, read_options(folder))
     options = replace(saved, out=folder)  # a run's folder may have been moved
     size = load_autoencoder_run(options.autoencoder)[1].image_size
     generator = PixelGenerator(options.config(size))

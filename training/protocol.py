@@ -39,7 +39,7 @@ from training.inversion import RATE, search
 from training.judge import JUDGE_NAME, Judge
 from training.judged import REAL, Judged, Searched
 from training.judges import Judges, NetworkJudgeOptions, pixels
-from training.loop import check_made_of, package_versions, write_atomically
+from training.loop import check_made_of, make_folder, package_versions, write_atomically
 from training.new_class import add_new_class
 from training.picture_sources import PictureSource, PictureSourceOptions, PictureSources
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
@@ -141,7 +141,7 @@ class Reachability:
                 "lack; leave out --codec-saw"
             )
         images = repr((given.names, given.splits.tolist()))
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         check_made_of(
             self.folder / "made_of.json",
             {
@@ -198,7 +198,7 @@ class Reachability:
         except (OSError, SafetensorError):
             pass
         arrays = compute()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_atomically(path, lambda temporary: save_file(arrays, temporary, known))
         return arrays
 

@@ -38,7 +38,7 @@ from training.device import device_name, resolve_device
 from training.evaluate import THRESHOLD_PERCENTILE, CachedJudge, Judged
 from training.judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, imagenet_index
 from training.latent_gan import LatentGan, LatentGanOptions, codes_path
-from training.loop import DivergedError, open_run, package_versions, read_json, write_json
+from training.loop import DivergedError, make_folder, open_run, package_versions, read_json, write_json
 from training.pixel_gan import PixelGan, PixelGanOptions, pictures
 
 ENDLESS = 10**12  # images: the budget ends a contestant, not its own length
@@ -430,7 +430,7 @@ def check_same_race(options: RaceOptions, seed: int, device: torch.device) -> No
             f"{path.parent} was begun with {other[0].replace('_', ' ')} {begun.get(other[0])!r}, not "
             f"{same[other[0]]!r}; give what it was begun with, or another --out"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_json(path, same)
 
 
@@ -439,6 +439,8 @@ def run_race(options: RaceOptions) -> Path:
     unknown = sorted(set(options.contestants) - set(CONTESTANTS))
     if unknown or not {found.LATENT, found.PIXEL} <= set(options.contestants):
         raise UserError(f"--contestants are latent, pixel, and others of {', '.join(CONTESTANTS)}")
+    if not options.seeds or min(options.seeds) < 0:
+        raise UserError("--seeds are numbers from 0 up, at least one")
     if options.budget <= 0 or options.slice_seconds <= 0:
         raise UserError("--budget and --slice-seconds must be positive")
     if options.dry_run:

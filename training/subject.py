@@ -4,12 +4,13 @@
 
 In most photographs of ImageWoof the dog is small. The class-activation map (Zhou et al., arXiv
 1512.04150) of an ImageNet classifier for its best dog class shows where the head is; its weighted mean
-and standard deviation give a square. Boxes are fractions of width and height, by file stem, so one table
-fits every size of the archive. They ship: training itself then needs no judge.
+and standard deviation give a square. Boxes are fractions of width and height, by file stem (by path where
+two stems are alike), so one table fits every size of the archive. They ship: training itself then needs no
+judge.
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,7 +37,7 @@ class Box(NamedTuple):
 
 
 def read_boxes(path: Path) -> dict[str, Box]:
-    """Boxes by file stem from a CSV with the columns stem, left, top, width, height.
+    """Boxes by name (see ``box_key``) from a CSV with the columns stem, left, top, width, height.
 
     Raises UserError when it cannot be read.
     """
@@ -50,9 +51,18 @@ def read_boxes(path: Path) -> dict[str, Box]:
         ) from None
 
 
+def box_key(names: Iterable[str]) -> Callable[[str], str]:
+    """What photographs of these names are called in a table of boxes: by the stems of their files, or, where
+    two have the same stem, by their paths without ending.
+    """
+    stems = [Path(name).stem for name in names]
+    if len(set(stems)) == len(stems):
+        return lambda name: Path(name).stem
+    return lambda name: Path(name).with_suffix("").as_posix()
+
+
 def write_boxes(path: Path, boxes: Mapping[str, Box]) -> None:
-    """Write boxes as CSV, sorted by stem, four decimals (a tenth of a pixel at 1,000 px)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write boxes as CSV, sorted by name, four decimals (a tenth of a pixel at 1,000 px)."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("stem", *Box._fields))
@@ -100,8 +110,8 @@ class Options:
 
     source: str = "imagewoof"
     """Where the photographs are (see README: sources)."""
-    out: Path = BOXES_DIR / "imagewoof.csv"
-    """The CSV to write."""
+    out: Path | None = None
+    """The CSV to write; of ImageWoof the one that ships by default."""
     size: int = 288
     """Side in pixels at which the judge looks; its map has size/32 cells a side."""
     batch: int = 32
@@ -115,26 +125,31 @@ class Options:
 def find_boxes(
     source: "Source", device: "torch.device", size: int = Options.size, batch: int = Options.batch
 ) -> dict[str, Box]:
-    """Boxes by file stem, one for each readable photograph of a source. size, batch: see ``Options``."""
-    from PIL import Image, ImageOps
+    """Boxes by name (see ``box_key``), one for each readable photograph of a source. size, batch: see
+    ``Options``.
+    """
+    from PIL import Image
     from torch import inference_mode
     from torch.utils.data import DataLoader
     from tqdm import tqdm
 
+    from explorer.rgb import BAD_PICTURE, upright_rgb
     from training.device import autocast
     from training.judge import Judge
+
+    key = box_key([item.name for item in source.items])
 
     def load(index: int) -> tuple[str, int, int, np.ndarray] | None:
         item = source.items[index]
         try:
-            image = ImageOps.exif_transpose(item.open()).convert("RGB")
+            image = upright_rgb(item.open())
             side = (size, size)
             return (
-                Path(item.name).stem,
+                key(item.name),
                 *image.size,
                 np.asarray(image.resize(side, Image.Resampling.BICUBIC)),
             )
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except BAD_PICTURE as error:
             tqdm.write(f"skipped {item.name}: {error}")
             return None
 
@@ -149,8 +164,8 @@ def find_boxes(
         for entries in filter(None, loader):
             images = np.stack([image for *_, image in entries])
             maps = judge.activation_maps(images, size)
-            for (stem, width, height, _), evidence in zip(entries, maps, strict=True):
-                boxes[stem] = box_from_map(evidence, width, height)
+            for (name, width, height, _), evidence in zip(entries, maps, strict=True):
+                boxes[name] = box_from_map(evidence, width, height)
             bar.update(batch)
     return boxes
 
@@ -160,13 +175,18 @@ def main(options: Options) -> None:
     from training.cli import print_dry_run
     from training.data.sources import open_source
     from training.device import resolve_device
+    from training.loop import make_folder, write_atomically
 
     source = open_source(options.source)
+    out = options.out or (source.subject_boxes and BOXES_DIR / f"{source.subject_boxes}.csv")
+    if not out:
+        raise UserError(f"name the table of boxes to write for {options.source}, as --out boxes.csv")
     if options.dry_run:
-        return print_dry_run(options, images=len(source.items))
+        return print_dry_run(options, images=len(source.items), out=out)
+    make_folder(out.parent)
     boxes = find_boxes(source, resolve_device(options.device), options.size, options.batch)
-    write_boxes(options.out, boxes)
-    print(f"{len(boxes)} boxes of {len(source.items)} photographs in {options.out}")
+    write_atomically(out, lambda temporary: write_boxes(temporary, boxes))
+    print(f"{len(boxes)} boxes of {len(source.items)} photographs in {out}")
 
 
 if __name__ == "__main__":

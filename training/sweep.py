@@ -29,7 +29,7 @@ import torch
 from explorer.bundle import BundleError, open_bundle
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import open_dataset
-from training.loop import package_versions, read_json, write_json
+from training.loop import make_folder, package_versions, read_json, write_json
 from training.pipeline import PipelineOptions, run_pipeline, stages
 from training.presets import DEFAULT_PRESET
 from training.seed_table import mean_and_deviation, measures
@@ -124,7 +124,7 @@ def run_trial(trial: PipelineOptions, cwd: Path, threads: int) -> str | None:
     os.chdir(cwd)  # data/ and cache/ are there
     torch.set_num_threads(threads)
     sys.argv = ["-m training.pipeline", *words(trial)]  # for the bundle's card, see command_line
-    folder(trial).mkdir(parents=True, exist_ok=True)
+    make_folder(folder(trial))
     with (
         (folder(trial) / "log.txt").open("a", buffering=1) as file,
         redirect_stdout(file),
@@ -282,7 +282,7 @@ def run_sweep(options: SweepOptions) -> Path:
     waiting = [trial for trial, row in rows.items() if row["status"] != "done"]
 
     def write() -> None:
-        options.out.mkdir(parents=True, exist_ok=True)
+        make_folder(options.out)
         made_by = {
             "command": command_line(),
             "options": options_json(options),

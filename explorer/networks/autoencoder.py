@@ -28,6 +28,8 @@ class AutoencoderConfig:
     def __post_init__(self) -> None:
         for name in ("widths", "encoder_blocks", "decoder_blocks"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON gives lists
+        if min(self.image_size, self.code_channels, self.code_size, *self.widths) < 1:
+            raise ValueError("sizes, channels and widths must be at least 1")
         levels = len(self.widths)
         if self.code_size * 2**levels != self.image_size:
             raise ValueError(

@@ -5,18 +5,20 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
+from explorer.rgb import BAD_PICTURE, upright_rgb
 from training.cli import UserError
 from training.data.sources import Item, Source
-from training.subject import BOXES_DIR, Box, read_boxes
+from training.subject import BOXES_DIR, Box, box_key, read_boxes
 
 log = logging.getLogger(__name__)
 
@@ -63,22 +65,22 @@ def load_boxes(source: Source) -> dict[str, Box]:
     if source.subject_boxes is None:
         raise UserError(
             f"there are no subject boxes for {source.spec}; use --crop center, or compute them with "
-            f"python -m training.subject --source {source.spec} and name the file with --boxes"
+            f"python -m training.subject --source {source.spec} --out boxes.csv and give --boxes boxes.csv"
         )
     return read_boxes(BOXES_DIR / f"{source.subject_boxes}.csv")
 
 
-def _decode(item: Item, boxes: dict[str, Box] | None, size: int, margin: int) -> np.ndarray | str:
-    """The crop, uint8 (stored, stored, 3), or why there is none."""
+def _decode(
+    item: Item, boxes: dict[str, Box] | None, key: Callable[[str], str], size: int, margin: int
+) -> np.ndarray | str:
+    """The crop, uint8 (stored, stored, 3), or why there is none. key: what ``boxes`` call an item's name."""
     try:
-        image = ImageOps.exif_transpose(item.open()).convert("RGB")
-        box = boxes.get(Path(item.name).stem) if boxes is not None else None
+        image = upright_rgb(item.open())
+        box = center_box(*image.size) if boxes is None else boxes.get(key(item.name))
         if box is None:
-            if boxes is not None:
-                return "it has no subject box; add one with training.subject"
-            box = center_box(*image.size)
+            return "it has no subject box; add one with training.subject"
         return np.asarray(crop_square(image, box, size, margin))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BAD_PICTURE as error:
         return str(error) or type(error).__name__
 
 
@@ -92,7 +94,7 @@ def open_store(
 ) -> ImageStore:
     """Open the cached array of this source, crop and size; decode it first if there is none.
 
-    boxes: subject boxes by file stem; None crops the central square.
+    boxes: subject boxes by ``training.subject.box_key``; None crops the central square.
     Raises UserError when the disk is full or no image can be read. The hold-out is no part of the key:
     the array is only storage, and ``training.data.dataset`` decides what may be read from it.
     """
@@ -156,7 +158,8 @@ def _build(
         # Written as a file, not through a memory map, where a full disk would kill the process (SIGBUS).
         with (temporary / "images.npy").open("wb") as file, ThreadPoolExecutor(workers) as pool:
             write_header(file, len(source.items))
-            decoded = pool.map(lambda item: _decode(item, boxes, size, margin), source.items)
+            key = box_key([item.name for item in source.items])
+            decoded = pool.map(lambda item: _decode(item, boxes, key, size, margin), source.items)
             progress = tqdm(decoded, f"decoding at {stored} px", len(source.items), unit="img")
             for item, result in zip(source.items, progress, strict=True):
                 if isinstance(result, str):

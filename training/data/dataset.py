@@ -1,7 +1,10 @@
 """A dataset with a hold-out: what training may see, and what it must never see."""
 
 import difflib
+import hashlib
+import json
 import logging
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +20,8 @@ from training.data.sources import Source, open_source
 from training.subject import read_boxes
 
 log = logging.getLogger(__name__)
-FEW_IMAGES = 50
+FEW_IMAGES = 50  # of a class
+FEWEST, FEWEST_IN_ALL = 6, 40  # measures have neighbourhoods of 5 in either part, maps of 15 of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,23 @@ class Dataset:
             raise AssertionError("a held-out image was about to be yielded")
         return torch.from_numpy(self.store.images[indices])
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of which images there are, of which classes, and in which parts."""
+        listed = [self.store.names, self.store.labels.tolist(), self.splits.tolist()]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+    def check_enough(self) -> None:
+        """Raise UserError where there are too few images to train and measure anything."""
+        parts = {split: len(self.indices(split)) for split in ("train", "val")}
+        if min(parts.values()) < FEWEST or len(self.splits) < FEWEST_IN_ALL:
+            images = len(self.splits)
+            raise UserError(
+                f"{self.options.source} has {images} readable images, {parts['train']} for training "
+                f"and {parts['val']} for validation of seen classes; at least {FEWEST_IN_ALL}, {FEWEST} and "
+                f"{FEWEST} are needed"
+            )
+
     def centers(self, indices: np.ndarray) -> Tensor:
         """The central crops of any images, held-out ones too, uint8 (n, size, size, 3).
 
@@ -111,12 +132,16 @@ def resolve_classes(wanted: tuple[str, ...], classes: tuple[str, ...]) -> tuple[
 
     Raises UserError for a name that does not exist, with the list of those that do.
     """
-    by_key = {c.casefold(): c for c in classes}
+
+    def key(name: str) -> str:  # accents may be typed as one character and stored as two
+        return unicodedata.normalize("NFC", name).casefold()
+
+    by_key = {key(c): c for c in classes}
     found: list[str] = []
     for name in map(str.strip, wanted):
-        matches = [name] if name in classes else [c for c in classes if c.casefold() == name.casefold()]
+        matches = [name] if name in classes else [c for c in classes if key(c) == key(name)]
         if not matches:
-            close = difflib.get_close_matches(name.casefold(), by_key, 1)
+            close = difflib.get_close_matches(key(name), by_key, 1)
             hint = f" (did you mean {by_key[close[0]]!r}?)" if close else ""
             raise UserError(f"cannot hold out {name!r}{hint}: the classes are {', '.join(classes)}")
         found += matches
@@ -151,6 +176,11 @@ def open_dataset(options: DataOptions) -> Dataset:
     splits = np.where(np.isin(store.labels, labels_held_out), "held_out", store.splits)
     for label, name in enumerate(source.classes):
         count = int((store.labels == label).sum())
+        if not count:
+            raise UserError(
+                f"no image of the class {name!r} can be read; mend its files or take its folder out of "
+                f"{options.source}"
+            )
         if count < FEW_IMAGES:
             log.warning("class %r has only %d images; results for it mean little", name, count)
     for split in ("train", "val"):

@@ -4,6 +4,7 @@ A source is named on the command line: ``folder:PATH``, ``imagewoof[:PATH]``, ``
 ``torchvision:NAME``. It lists its images without decoding them.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ import numpy as np
 from PIL import Image
 
 from training.cli import UserError
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -53,7 +56,7 @@ class Item:
     label: int
     split: str
     open: Callable[[], Image.Image] = field(repr=False, compare=False)
-    stamp: int = 0  # size in bytes for files: part of the cache key
+    stamp: str = ""  # of files, size in bytes and time of change: part of the cache key
 
 
 @dataclass(frozen=True)
@@ -106,11 +109,17 @@ def _class_folders(root: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
+    for path in found:
+        if not path.is_file():
+            log.warning("skipped %s: it leads to no file", path)
+    return [path for path in found if path.is_file()]
 
 
 def _item(path: Path, root: Path, label: int, split: str) -> Item:
-    return Item(path.relative_to(root).as_posix(), label, split, _file_opener(path), path.stat().st_size)
+    found = path.stat()
+    stamp = f"{found.st_size} {found.st_mtime_ns}"
+    return Item(path.relative_to(root).as_posix(), label, split, _file_opener(path), stamp)
 
 
 def _list_files(root: Path, names: Callable[[str], str]) -> tuple[tuple[str, ...], list[Item]]:
