@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -51,9 +51,9 @@ def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def check_replaceable(path: Path) -> None:
     """Raise BundleError if more than a bundle stands at ``path``: one that is written takes its place."""
-    ours = {MANIFEST, PLAIN_NAMES, *FILES, *MEASURED, ".DS_Store"}
+    ours = {MANIFEST, PLAIN_NAMES, *FILES, *MEASURED, ".DS_Store", "Thumbs.db", "desktop.ini"}
     if path.is_dir():
-        foreign = sorted(p.name for p in path.iterdir() if p.name not in ours)
+        foreign = sorted(p.name for p in path.iterdir() if p.name not in ours and not p.name.startswith("._"))
         what = f"holds {foreign[0]}, which is no part of a bundle" if foreign else ""
     else:
         what = "is a file" if path.exists() else ""
@@ -122,7 +122,7 @@ def write_bundle(
         (temporary / NAMES).write_bytes(gzip.compress(named, mtime=0))
         (temporary / "curves.json").write_text(json.dumps(curves))
         (temporary / CARD).write_text(card, encoding="utf-8")
-        _keep_measured(path, temporary)
+        _keep_measured(path, temporary, names)
         whole = {
             "format": FORMAT,
             "version": VERSION,
@@ -144,17 +144,18 @@ def write_bundle(
     return open_bundle(path)
 
 
-def _keep_measured(before: Path, after: Path) -> None:
-    """Take over what took long to measure of the bundle that stood there, if it is of the same networks."""
-    try:
-        held = open_bundle(before).manifest["files"].keys() & {RACE, REACHABILITY}
-    except BundleError:  # none, or a damaged one
-        return
-    same = all(
-        (before / name).is_file() and (before / name).read_bytes() == (after / name).read_bytes()
-        for name in ("autoencoder.safetensors", "generator.safetensors", "standardisation.safetensors", NAMES)
-    )
-    for name in sorted(held):
+def _keep_measured(before: Path, after: Path, names: list[str]) -> None:
+    """Take over what took long to measure of the bundle that stood there, if it is of the same networks and
+    of images of the same names.
+    """
+    held = [name for name in (RACE, REACHABILITY) if (before / name).is_file()]
+    same = False
+    with suppress(BundleError):  # of a damaged one nothing is taken over
+        same = bool(held) and list(open_bundle(before).names) == names and all(
+            (before / name).read_bytes() == (after / name).read_bytes()
+            for name in ("autoencoder.safetensors", "generator.safetensors", "standardisation.safetensors")
+        )  # fmt: skip
+    for name in held:
         if same:
             shutil.copyfile(before / name, after / name)
         else:

@@ -4,11 +4,13 @@ A report is a dictionary as in docs/reachability.md. Verdicts follow from its co
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from explorer.prevalence import rogan_gladen
 from explorer.race import LATENT, PIXEL
 from explorer.rates import Count, pooled
+from explorer.replication import seed_interval
 from explorer.verdict import (
     HELD_OUT,
     OTHER,
@@ -151,22 +153,39 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     )
 
 
-def sum_of_seen(report: Report, generator: str, alpha: float, level: float = LEVEL) -> float | None:
-    """The seen classes' shares of samples in sum, corrected as in a verdict; None where nothing can be told.
+@dataclass(frozen=True)
+class SeenShares:
+    """The seen classes' shares of samples in sum, corrected as in a verdict.
 
-    Above 1 the judges' errors are not what they are taken to be; what is missing from 1, they do not know.
+    total: of the estimates; least: of the lower ends of their intervals. counted: of how many classes, of
+    ``of`` that there are; the judges cannot tell the others.
     """
-    shares = []
+
+    total: float
+    least: float
+    counted: int
+    of: int
+
+
+def seen_shares(report: Report, generator: str, alpha: float, level: float = LEVEL) -> SeenShares:
+    """What the seen classes make of the samples, so that it can be seen whether it is more than all."""
+    total = least = 0.0
+    counted = of = 0
     for name, found in report["classes"].items():
+        if found["held_out"]:
+            continue
+        of += 1
         e = evidence(report, name, generator, alpha)
         controls = {control: count for control, count in e.fpr.items() if count.n}
-        made = pooled(e.produced)
-        if found["held_out"] or not (controls and made.n):
+        seeds = [count for count in e.produced if count.n]
+        if not controls or not seeds:
             continue
         fpr = controls[worst_control(controls, level)]
         if e.tpr.rate > fpr.rate:
-            shares.append(rogan_gladen(made.rate, e.tpr.rate, fpr.rate))
-    return sum(shares) if shares else None
+            total += rogan_gladen(pooled(seeds).rate, e.tpr.rate, fpr.rate)
+            least += seed_interval(seeds, e.tpr, fpr, level)[0]
+            counted += 1
+    return SeenShares(total, least, counted, of)
 
 
 def judged_among(

@@ -17,10 +17,10 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     as with numbers of 32 bits, whose white nobody knows. Damaged EXIF data are as good as none.
     """
     image.load()
-    is_png = image.format == "PNG"
+    of_16_bits = image.format in ("PNG", "PPM")  # whose white is known, though PIL may read them as 32
     with suppress(struct.error, ValueError, SyntaxError, KeyError, TypeError, ZeroDivisionError):
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or (image.mode == "I" and is_png):
+    if image.mode.startswith("I;16") or (image.mode == "I" and of_16_bits):
         image = Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"its pixels are 32-bit numbers (mode {image.mode}); save it with 8 bits a channel")

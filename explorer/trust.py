@@ -7,11 +7,12 @@ from explorer.reachability import (
     CODEC_SAW,
     LEVEL,
     Report,
+    SeenShares,
     at_level,
     counts,
     evidence,
     held_out,
-    sum_of_seen,
+    seen_shares,
     told,
 )
 from explorer.verdict import Kind, Verdict, percent
@@ -53,12 +54,8 @@ def reasons(
         )
         if by_seed
     )
-    if (seen := sum_of_seen(report, generator, alpha, level)) is not None:
-        rows["Shares of the seen classes, in sum"] = f"{percent(seen)} of the samples, corrected alike: " + (
-            "more than all, so at this rate the judges err more in samples than in real images"
-            if seen > 1
-            else "the rest is not recognised as any, so every share is one of recognisable samples"
-        )
+    if seen := _sum_of_seen(seen_shares(report, generator, alpha, level)):
+        rows["Shares of the seen classes, in sum"] = seen
     for judge, asked in report["judges"].items():
         rights = zip(asked, counts(asked.values()), strict=True)
         rows[f"The {JUDGES.get(judge, judge)} names the right class"] = ", ".join(
@@ -82,3 +79,17 @@ def reasons(
     if verdict.limits and verdict.kind != Kind.INCONCLUSIVE:  # which says them in its sentence
         rows["What the verdict rests on"] = "; ".join(verdict.limits)
     return rows
+
+
+def _sum_of_seen(seen: SeenShares) -> str:
+    """What the sum tells; nothing where no share could be told."""
+    if not seen.counted:
+        return ""
+    said = f"{percent(seen.total)} of the samples, corrected alike"
+    if seen.counted < seen.of:
+        said += f", of the {seen.counted} of {seen.of} classes that the judges can tell"
+    if seen.least > 1:
+        return f"{said}: more than all, so at this rate the judges err more in samples than in real images"
+    if seen.total > 1:
+        return f"{said}: all of them, within what counts can tell"
+    return f"{said}: the rest they do not recognise, so every share is one of recognisable samples"

@@ -228,6 +228,8 @@ def test_writing_the_same_networks_again_keeps_what_took_long_to_measure(tmp_pat
             for kind in report["classes"][name]["examples"][shown].values():
                 kind[beside] = [0] * 8
     update_bundle(path, {REACHABILITY: report})
+    (path / NAMES).write_bytes(gzip.compress(gzip.decompress((path / NAMES).read_bytes()), 1, mtime=0))
+    fix_hash(path, NAMES)  # as another version of the library packs it
     assert write_tiny_bundle(path).reachability == report
     with caplog.at_level("WARNING"):
         assert write_tiny_bundle(path, seed=1).reachability is None

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import struct
+import sys
 import tarfile
 import threading
 import unicodedata
@@ -299,7 +300,7 @@ def test_small_classes_are_warned_about_by_name(caplog):
     assert "'cat'" not in caplog.text
 
 
-@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
 def test_grey_values_of_16_bits_keep_their_shades(ending):
     ramp = np.linspace(0, 65_535, 900).astype(np.uint16).reshape(30, 30)
     Path("pets/cat").mkdir(parents=True)
@@ -325,6 +326,7 @@ def test_damaged_exif_data_are_as_good_as_none(monkeypatch):
     assert not open_dataset(options("folder:pets")).store.skipped
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links take rights there")
 def test_a_link_that_leads_nowhere_is_named_and_skipped(caplog):
     write_classes(Path("pets"), {"cat": RED}, n=5)
     Path("pets/cat/dead.png").symlink_to("gone.png")
@@ -470,7 +472,7 @@ def test_photographs_of_one_name_in_two_folders_have_boxes_of_their_own(tmp_path
             Image.fromarray(pixels).save(f"pets/{name}/{i}.png")
     corner, other = Box(0, 0, 0.45, 0.45), Box(0.52, 0.52, 0.45, 0.45)
     table = tmp_path / "boxes.csv"
-    boxes = {f"cat/{i}": corner for i in range(5)} | {f"dog/{i}": other for i in range(5)}
+    boxes = {f"cat/{i}.png": corner for i in range(5)} | {f"dog/{i}.png": other for i in range(5)}
     write_boxes(table, boxes)
     data = open_dataset(options("folder:pets", boxes=table, margin=0))
     for label, colour in enumerate((GREEN, RED)):

@@ -301,9 +301,8 @@ def test_the_reachability_of_two_stages_is_asked_with_both(path, folder, tmp_pat
     images = level[ROUND_TRIPS]["n"]
     assert (level[CUT]["images"], level[CUT]["pictures"]) == (images, 3 * images)
     scores = tmp_path / "run" / "scores"
-    drawn = [
-        load_file(scores / f"{name}.safetensors")["judges"] for name in ("remade-0", "remade-1", "remade-2")
-    ]
+    names = [f"remade-{repeat}-by-seed-0" for repeat in range(3)]
+    drawn = [load_file(scores / f"{name}.safetensors")["judges"] for name in names]
     assert not any(torch.equal(a, b) for a, b in combinations(drawn, 2))  # other detail each time
     assert level["samples"][LATENT] == [{"hits": level["samples"][LATENT][0]["hits"], "n": 60}]
     assert report["detail"] == "own"

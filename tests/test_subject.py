@@ -101,7 +101,8 @@ def test_a_table_of_boxes_is_read_as_it_was_written(tmp_path):
 def test_boxes_go_by_the_stems_of_files_unless_two_are_alike():
     apart, alike = ["a/1.png", "b/2.jpg"], ["a/1.png", "b/1.png"]
     assert [box_key(apart)(name) for name in apart] == ["1", "2"]
-    assert [box_key(alike)(name) for name in alike] == ["a/1", "b/1"]
+    assert [box_key(alike)(name) for name in alike] == alike
+    assert box_key([*alike, "a/2.png"])("a/2.png") == "2"  # others keep theirs
 
 
 def test_the_shipped_boxes_are_written_for_imagewoof_alone(tmp_path):

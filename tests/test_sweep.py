@@ -21,7 +21,7 @@ import tyro
 from explorer.bundle import open_bundle
 from tests.support import ROOT, Finished, file_names, one_sentence, run_script
 from training import sweep
-from training.cli import UserError, check_options
+from training.cli import UserError, check_options, options_json
 from training.pipeline import PipelineOptions
 from training.seed_table import measures
 from training.sweep import SweepOptions, run_sweep
@@ -297,3 +297,15 @@ def test_an_evaluated_bundle_shows_what_the_judge_made_of_it():
     header, _, first, second = sweep.table([row, failed]).splitlines()  # no mean of one seed
     assert header.count("|") == first.count("|") == second.count("|")
     assert "failed: a / b" in second
+
+
+def test_a_trial_that_ended_before_an_option_was_there_is_done(tmp_path, monkeypatch):
+    (trial,) = sweep.trials(SweepOptions(**{**TINY, "hold_outs": ("7",), "seeds": (0,), "out": tmp_path}))
+    bundle = SimpleNamespace(manifest={"training": {}, "metrics": {}}, evaluation=None)
+    monkeypatch.setattr(sweep, "open_bundle", lambda _: bundle)
+    done = options_json(trial)
+    assert done.pop("boxes") is None
+    sweep.folder(trial).mkdir(parents=True)
+    for differing, status in (({}, "done"), ({"seed": 5}, "waiting")):
+        (sweep.folder(trial) / "done.json").write_text(json.dumps({**done, **differing}))
+        assert sweep.result(trial)["status"] == status

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import pytest
 
-from explorer.reachability import CODEC_SAW, SHARED, judged, sum_of_seen
+from explorer.reachability import CODEC_SAW, SHARED, judged, seen_shares
 from explorer.trust import reasons
 from tests.support import remade_eight_times, tiny_reachability
 
@@ -56,7 +56,10 @@ def test_shares_of_seen_classes_are_added_up():
     """(0.0094 % - FPR) / (TPR - FPR) of three classes, with the FPR whose upper bound is the largest."""
     fpr, tpr, made = 3 / 3_000, 0.6, 550 / 50_000
     total = 3 * (made - fpr) / (tpr - fpr)
-    assert sum_of_seen(FOUND, "latent", 0.05) == pytest.approx(total)
+    seen = seen_shares(FOUND, "latent", 0.05)
+    assert seen.total == pytest.approx(total)
+    assert 0 < seen.least < total
+    assert (seen.counted, seen.of) == (3, 3)
     assert why("3", 0.05)["Shares of the seen classes, in sum"].startswith("5 % of the samples")
     many = deepcopy(FOUND)
     for name in "012":
@@ -65,9 +68,24 @@ def test_shares_of_seen_classes_are_added_up():
     assert "250 % of the samples" in found["Shares of the seen classes, in sum"]
     assert "more than all" in found["Shares of the seen classes, in sum"]
     blunt = deepcopy(FOUND)
-    for name in "012":
+    for i, name in enumerate("012"):
         blunt["classes"][name]["levels"]["0.05"]["cut round trips"] = {"hits": 0, "n": 300}
-    assert sum_of_seen(blunt, "latent", 0.05) is None
+        seen = seen_shares(blunt, "latent", 0.05)
+        assert (seen.total, seen.counted) == (pytest.approx((2 - i) / 3 * total), 2 - i)
+        said = reasons(blunt, "3", "latent", 0.05, judged(blunt, "latent", 0.05)["3"])
+        assert (", of the 2 of 3 classes" in said.get("Shares of the seen classes, in sum", "")) == (i == 0)
+    assert "Shares of the seen classes, in sum" not in said
+
+
+def test_a_sum_of_a_little_more_than_all_is_no_contradiction():
+    """A third of the samples each, and five in a thousand more: within what counts can tell."""
+    whole = deepcopy(FOUND)
+    for name in "012":
+        whole["classes"][name]["levels"]["0.05"]["samples"]["latent"] = [{"hits": 2_030, "n": 10_000}] * 5
+    seen = seen_shares(whole, "latent", 0.05)
+    assert seen.least < 1 < seen.total
+    said = reasons(whole, "3", "latent", 0.05, judged(whole, "latent", 0.05)["3"])
+    assert said["Shares of the seen classes, in sum"].endswith("within what counts can tell")
 
 
 def test_every_false_positive_control_has_its_rate_and_n():

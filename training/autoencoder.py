@@ -231,10 +231,14 @@ def run_autoencoder(
 def check_same_images(folder: Path, dataset: Dataset) -> None:
     """Note in an autoencoder's run which images it is trained on; raise UserError if they are others by now.
 
-    Photographs that are added or taken away are split anew, so that some change sides.
+    Photographs that are added or taken away are split anew, so that some change sides. What was finished
+    before this was noted is not asked.
     """
+    path = folder / "images.json"
+    if (folder / "done.json").is_file() and not path.is_file():
+        return
     check_made_of(
-        folder / "images.json", {"images": dataset.digest},
+        path, {"images": dataset.digest},
         f"{folder} was trained on other images, or another split of them, than {dataset.options.source} "
         "holds now; put back what was there, or train everything in another folder",
     )  # fmt: skip

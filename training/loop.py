@@ -208,9 +208,10 @@ def check_made_of(path: Path, made_of: Mapping[str, Any], told: str) -> None:
 
     told: the sentence of the UserError that is raised then.
     """
-    if path.is_file() and read_json(path) != made_of:
+    if not path.is_file():
+        write_json(path, made_of)
+    elif read_json(path) != made_of:
         raise UserError(told)
-    write_json(path, made_of)
 
 
 @parallel.first_alone()

@@ -102,11 +102,13 @@ class PictureSource:
 class Remaker:
     """Makes of real images what a GAN would if its first stage were perfect.
 
-    generator: one of two stages, for its second, or one of a single stage. standard: of its first.
+    generator: one of two stages, for its second, or one of a single stage. standard: of its first. by: who it
+    is, for the names of files.
     """
 
     generator: AnyGenerator
     standard: Standardisation
+    by: str = "the-bundle"
 
     @property
     def key(self) -> str:
@@ -283,7 +285,7 @@ class PictureSources:
         run_detail_phase(options, second)
         generator, standard, _ = load_detail_phase(options.out, second)
         if name == LATENT:
-            self.trained_remakers[seed] = Remaker(generator, standard)
+            self.trained_remakers[seed] = Remaker(generator, standard, f"seed-{seed}")
         self._enter_latent(name, seed, generator, standard, codec)
 
     def pixel_options(self, kind: Any, seed: int, out: Path, **values: Any) -> Any:

@@ -14,6 +14,7 @@ from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.bundle import BundleOptions, check_out, run_bundle
 from training.cli import UserError, preset_options, print_dry_run, run_script
 from training.data.dataset import open_listing
+from training.data.sources import is_here
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
 from training.evaluate import EvaluateOptions, run_evaluate
 from training.image_phase import ImagePhaseOptions, run_image_phase
@@ -125,7 +126,8 @@ def run_pipeline(options: PipelineOptions) -> Path:
     """Run all stages and return the bundle's folder. Each stage finds by itself what is already done."""
     todo = stages(options)
     if options.dry_run:
-        open_listing(todo.autoencoder)
+        if is_here(todo.autoencoder.source):
+            open_listing(todo.autoencoder)
         print_dry_run(options, **{f.name: getattr(todo, f.name) for f in fields(todo)})
         return todo.bundle.out
     check_out(todo.bundle.out)

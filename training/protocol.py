@@ -29,6 +29,7 @@ from explorer.reachability import (
     ROUND_TRIPS,
     SHARED,
     TRAINING,
+    TRAINING_CUT,
 )
 from training.cli import UserError, command_line, options_json
 from training.codes import weights_digest
@@ -271,7 +272,7 @@ class Reachability:
         remaker = remakers[repeat % len(remakers)]
         codes = self.bundle.real_codes[self.judged_rows]
         scored = self.score(
-            f"remade-{repeat}",
+            f"remade-{repeat}-by-{remaker.by}",
             f"{CUT} {repeat} {remaker.key}",
             lambda: self.sources.at_best(codes, remaker, repeat),
         )
@@ -285,7 +286,11 @@ class Reachability:
         show them, each by one of them: a GAN descends from these, and the judges have learnt them.
         """
         rows, remakers = self.trained_rows, self.sources.remakers
-        keys = [] if kind == TRAINING else [remaker.key for remaker in remakers]
+        name = kind.replace(" ", "-")
+        keys: list[str] = []
+        if kind == TRAINING_CUT:
+            keys = [remaker.key for remaker in remakers]
+            name += f"-by-{'-'.join(remaker.by for remaker in remakers)}"
 
         def draw() -> np.ndarray:
             if kind == TRAINING:
@@ -296,7 +301,7 @@ class Reachability:
                 shown[i :: len(remakers)] = self.sources.at_best(codes[i :: len(remakers)], remaker)
             return shown
 
-        self.judged.trained[kind] = self.score(kind.replace(" ", "-"), repr((kind, keys)), draw)
+        self.judged.trained[kind] = self.score(name, repr((kind, keys)), draw)
 
     def judge_samples(self, name: str, seed: int) -> None:
         """Judge samples of a source."""

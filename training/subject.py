@@ -10,6 +10,7 @@ judge.
 """
 
 import csv
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ def read_boxes(path: Path) -> dict[str, Box]:
     Raises UserError when it cannot be read.
     """
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return {row["stem"]: Box(*(float(row[k]) for k in Box._fields)) for row in csv.DictReader(file)}
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
@@ -52,18 +53,16 @@ def read_boxes(path: Path) -> dict[str, Box]:
 
 
 def box_key(names: Iterable[str]) -> Callable[[str], str]:
-    """What photographs of these names are called in a table of boxes: by the stems of their files, or, where
-    two have the same stem, by their paths without ending.
+    """What photographs of these names are called in a table of boxes: by the stem of the file or, where
+    another has the same, by its path.
     """
-    stems = [Path(name).stem for name in names]
-    if len(set(stems)) == len(stems):
-        return lambda name: Path(name).stem
-    return lambda name: Path(name).with_suffix("").as_posix()
+    stems = Counter(Path(name).stem for name in names)
+    return lambda name: Path(name).stem if stems[Path(name).stem] == 1 else name
 
 
 def write_boxes(path: Path, boxes: Mapping[str, Box]) -> None:
     """Write boxes as CSV, sorted by name, four decimals (a tenth of a pixel at 1,000 px)."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("stem", *Box._fields))
         for stem, box in sorted(boxes.items()):

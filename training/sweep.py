@@ -152,7 +152,9 @@ def result(trial: PipelineOptions, error: str | None = None) -> dict[str, Any]:
         "status": "failed" if error else "waiting", "error": error, "bundle": str(bundle),
     }  # fmt: skip
     try:
-        if error or read_json(folder(trial) / "done.json") != options_json(trial):
+        done = read_json(folder(trial) / "done.json")
+        # An option that there was not yet when it ended has its default.
+        if error or {**options_json(PipelineOptions()), **done} != options_json(trial):
             return row
         found = open_bundle(bundle)
     except (UserError, BundleError):

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -182,8 +183,11 @@ def _build(
             "skipped": skipped,
         }
         (temporary / "index.json").write_text(json.dumps(index))
-        if folder.exists():  # half of one, or damaged
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        if not _whole(folder):  # as it may be by now: several machines can share a cache
+            shutil.rmtree(folder, ignore_errors=True)  # half of one, or damaged
+            with suppress(OSError):
+                temporary.rename(folder)
+            if not _whole(folder):
+                raise OSError(f"{folder} could not be put in its place")
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

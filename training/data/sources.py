@@ -89,6 +89,14 @@ def open_source(spec: str, image_size: int = 64) -> Source:
     raise UserError(f"unknown source {spec!r}: use folder:PATH, imagewoof[:PATH], digits or torchvision:NAME")
 
 
+def is_here(spec: str) -> bool:
+    """Whether a source can be listed without a download."""
+    kind, _, rest = spec.partition(":")
+    if kind == "imagewoof" and not rest:
+        return _imagewoof_folder() is not None
+    return kind != "torchvision"
+
+
 def _split_by_seed(labels: Sequence[int], val_share: float = 0.2, seed: int = 0) -> list[str]:
     """Split each class on its own, by a fixed seed, for sources that come without a validation part."""
     rng = np.random.default_rng(seed)
@@ -173,9 +181,13 @@ def open_class(folder: Path) -> Source:
     return Source(f"folder:{root}", (root.name,), items, f"images in {root.name}/", "the owner's", root=root)
 
 
+def _imagewoof_folder() -> Path | None:
+    return next((Path(p) for p in IMAGEWOOF_PLACES if (Path(p) / "train").is_dir()), None)
+
+
 def _imagewoof(spec: str, path: Path | None, image_size: int) -> Source:
     if path is None:
-        path = next((Path(p) for p in IMAGEWOOF_PLACES if (Path(p) / "train").is_dir()), None)
+        path = _imagewoof_folder()
     if path is None:
         path = _download_imagewoof(160 if image_size <= 64 else 320)
     if not path.is_dir():
