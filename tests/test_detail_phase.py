@@ -17,7 +17,7 @@ from explorer import session
 from explorer.bundle import Bundle, BundleError, open_bundle
 from explorer.decoding import decode
 from explorer.generation import CascadeGeneration, load_generation
-from explorer.reachability import CODEC_SAW, CUT, LATENT, ROUND_TRIPS, SHARED, evidence
+from explorer.reachability import CODEC_SAW, CUT, LATENT, ROUND_TRIPS, SHARED, TRAINING_CUT, evidence
 from tests.support import TINY_DETAIL_PHASE, TINY_GAN, one_sentence, paint_over, tiny_autoencoder
 from training import detail_phase, latent_gan
 from training.autoencoder import load_run as load_autoencoder
@@ -25,6 +25,7 @@ from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError, preset_options
 from training.codes import weights_digest
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
+from training.known_truth import KnownTruth, KnownTruthOptions
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
 from training.loop import read_json, write_json
@@ -38,6 +39,7 @@ from training.oracle import (
 )
 from training.protocol import Reachability, ReachabilityOptions
 from training.reachability import run_reachability
+from training.splits import CALIBRATION
 
 
 @pytest.fixture(scope="module")
@@ -398,6 +400,34 @@ def test_images_are_remade_by_the_second_stages_that_are_asked_about(path, folde
         np.testing.assert_array_equal(pictures, sources.decoded(expected.numpy()))
     rows = run.judged_rows[:4]
     np.testing.assert_array_equal(run.real(CUT, rows), sources.at_best(run.bundle.real_codes[rows], own))
+
+
+def test_known_truth_over_two_stages_is_made_of_remade_images(path, folder, tmp_path):
+    """The bundle's own second stage remakes them, eight times for the judges' errors."""
+    known = KnownTruth(
+        KnownTruthOptions(
+            path, samples=50, repeats=5, alpha=0.05, judge_images=640, out=tmp_path / "run",
+            cache=folder / "cache", device="cpu",
+        )
+    )  # fmt: skip
+    known.judge()
+    judged = known.run.judged
+    assert len(judged.remade) == 7
+    tpr, fpr = known.errors("7")
+    assert (tpr.worth_of.endswith("images x 8"), fpr.worth_of.endswith("images x 8")) == (True, True)
+    trained = judged.trained[TRAINING_CUT]
+    assert len(trained) == (known.run.bundle.splits == "train").sum()
+    rows = known.run.trained_rows[:5]
+    remade = known.run.real(CUT, known.run.trained_rows)[:5]
+    assert not np.array_equal(remade, known.run.real(ROUND_TRIPS, rows))
+    np.testing.assert_allclose(
+        known.run.judges[0](remade, known.run.features(remade)), trained.judges[:5], atol=1e-3
+    )
+    drawn = known.mixtures(7, 1.0, purpose=1)  # of the class alone: its calibration images, remade
+    own = judged.real[CUT].judges[(judged.parts == CALIBRATION) & (judged.labels == 7)]
+    assert len(drawn) == 5
+    for scored in drawn:
+        assert all((own == answer).all((1, 2)).any() for answer in scored.judges)
 
 
 def test_an_oracles_second_stage_sees_the_held_out_class(folder):

@@ -40,7 +40,7 @@ from training.controls import CONTROLS
 from training.data.dataset import Dataset
 from training.detail_phase import DetailPhase, DetailPhaseOptions, run_detail_phase
 from training.detail_phase import load_run as load_detail_phase
-from training.device import autocast, resolve_device
+from training.device import autocast
 from training.evaluate import modelled
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
@@ -140,9 +140,16 @@ class PictureSources:
     trained is kept.
     """
 
-    def __init__(self, options: PictureSourceOptions, bundle: Bundle, dataset: Dataset, folder: Path) -> None:
-        self.options, self.bundle, self.dataset, self.folder = options, bundle, dataset, folder
-        self.device = resolve_device(options.device)
+    def __init__(
+        self,
+        options: PictureSourceOptions,
+        bundle: Bundle,
+        dataset: Dataset,
+        folder: Path,
+        device: torch.device,
+    ) -> None:
+        self.options, self.bundle, self.dataset = options, bundle, dataset
+        self.folder, self.device = folder, device
         self.model = bundle.load_autoencoder()
         self.entered: dict[str, dict[int, PictureSource]] = {}
         self.trained_remakers: dict[int, Remaker] = {}

@@ -164,7 +164,7 @@ class Reachability:
         self.parts = judging_parts(self.labels, self.dataset.splits, o.split_seed)
         self.judges: list[Judges] = []
         self.real_features = np.empty((0, 0), np.float32)
-        self.sources = PictureSources(o, self.bundle, self.dataset, self.folder)
+        self.sources = PictureSources(o, self.bundle, self.dataset, self.folder, self.device)
         self.judged_rows = np.flatnonzero(self.parts != LEARN)
         held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
         self.trained_rows = np.flatnonzero(self.dataset.splits == "train")
