@@ -143,6 +143,14 @@ def test_a_damaged_bundle_shows_one_sentence_and_the_others_still_work(at):
     assert traces(at)
 
 
+def test_a_folder_of_bundles_that_is_not_there_is_named(at, tmp_path, monkeypatch):
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(tmp_path / "typo"))
+    at.query_params["bundle"] = "digits"
+    at.run()
+    assert not at.exception
+    assert any(str(tmp_path / "typo") in warning.value for warning in at.sidebar.warning)
+
+
 def test_another_bundle_forgets_the_selection(at):
     at.session_state["selected"] = [Point("real", 0)]
     at.run()
