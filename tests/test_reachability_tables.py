@@ -46,6 +46,14 @@ def test_the_claim_has_a_row_for_each_held_out_class_and_kind_of_gan():
     assert pixel["reachable on demand: found (scrambled; other classes; untrained)"] == "- (-; -; -)"
 
 
+def test_seeds_that_differ_widen_the_interval_of_their_hits():
+    hits = (8, 60, 9, 45, 7)
+    (row,) = cells(claim_table(tiny_reachability("0123", "3", {0.01: hits}), 0.01))
+    low, high = clopper_pearson(*effective_count([Count(k, 10_000) for k in hits]))
+    assert row["samples hit"] == f"0.00258 [{low:.5f}, {high:.5f}] of 50,000"
+    assert high > 2 * wilson_interval(sum(hits), 50_000)[1]
+
+
 def test_intervals_have_the_level_that_is_asked_for():
     heading = "representable: round trips (photographs)"
     for level in (0.95, 0.99):
