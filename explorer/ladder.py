@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from explorer.rates import Count, clopper_pearson, pooled
+from explorer.rates import Count, pooled
 from explorer.reachability import (
     AT_BEST,
     ATTRIBUTION,
@@ -24,7 +24,7 @@ from explorer.reachability import (
     oracle,
     untrained,
 )
-from explorer.replication import effective_count
+from explorer.replication import rate_interval
 from explorer.verdict import percent, worst_control
 
 Role = Literal["class", "oracle", "control"]
@@ -77,8 +77,7 @@ def mark(label: str, role: Role, seeds: Sequence[Count], level: float = LEVEL) -
     seeds = tuple(c for c in seeds if c.n)
     if not seeds:
         return None
-    low, high = clopper_pearson(*effective_count(seeds, (1 - level) / 2), level)
-    return Mark(label, role, seeds, low, high)
+    return Mark(label, role, seeds, *rate_interval(seeds, level))
 
 
 def _seeds(report: Report, name: str, rung: int, generator: str, alpha: float) -> list[Count]:

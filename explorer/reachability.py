@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from explorer.prevalence import rogan_gladen
 from explorer.race import LATENT, PIXEL
 from explorer.rates import Count, pooled
-from explorer.replication import seed_interval
 from explorer.verdict import (
     HELD_OUT,
     OTHER,
@@ -20,8 +18,8 @@ from explorer.verdict import (
     Kind,
     Search,
     Verdict,
+    corrected_share,
     verdicts,
-    worst_control,
 )
 
 # Names in a report, beside those that races and verdicts have
@@ -169,23 +167,10 @@ class SeenShares:
 
 def seen_shares(report: Report, generator: str, alpha: float, level: float = LEVEL) -> SeenShares:
     """What the seen classes make of the samples, so that it can be seen whether it is more than all."""
-    total = least = 0.0
-    counted = of = 0
-    for name, found in report["classes"].items():
-        if found["held_out"]:
-            continue
-        of += 1
-        e = evidence(report, name, generator, alpha)
-        controls = {control: count for control, count in e.fpr.items() if count.n}
-        seeds = [count for count in e.produced if count.n]
-        if not controls or not seeds:
-            continue
-        fpr = controls[worst_control(controls, level)]
-        if e.tpr.rate > fpr.rate:
-            total += rogan_gladen(pooled(seeds).rate, e.tpr.rate, fpr.rate)
-            least += seed_interval(seeds, e.tpr, fpr, level)[0]
-            counted += 1
-    return SeenShares(total, least, counted, of)
+    seen = [name for name, found in report["classes"].items() if not found["held_out"]]
+    shares = [corrected_share(evidence(report, name, generator, alpha), level) for name in seen]
+    told = [(pi, low) for pi, low in shares if pi is not None]
+    return SeenShares(sum(pi for pi, _ in told), sum(low for _, low in told), len(told), len(seen))
 
 
 def judged_among(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from explorer.rates import Count, clopper_pearson, pooled, share, with_interval
+from explorer.rates import Count, pooled, share, with_interval
 from explorer.reachability import (
     AT_BEST,
     CUT,
@@ -20,7 +20,7 @@ from explorer.reachability import (
     judged_among,
     oracle,
 )
-from explorer.replication import effective_count
+from explorer.replication import rate_interval
 from explorer.verdict import HELD_OUT, OTHER, SCRAMBLED, UNTRAINED, percent
 
 
@@ -31,8 +31,7 @@ def _cell(entries: Sequence[Count], level: float) -> str:
         return "-"
     if len(entries) == 1:
         return f"{share(whole.hits, whole.n, level)} of {entries[0].size}"
-    ends = clopper_pearson(*effective_count(entries, (1 - level) / 2), level)
-    return f"{with_interval(whole.rate, ends)} of {whole.n:,}"
+    return f"{with_interval(whole.rate, rate_interval(entries, level))} of {whole.n:,}"
 
 
 def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:

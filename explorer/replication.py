@@ -9,7 +9,7 @@ from math import comb, exp, log
 from typing import TYPE_CHECKING
 
 from explorer.prevalence import exceeds, melded_interval
-from explorer.rates import Count
+from explorer.rates import Count, clopper_pearson
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +42,11 @@ def effective_count(
     freedom = freedom or len(seeds) - 1
     worth = min(n, p * (1 - p) / variance * float(ndtri(tail) / stdtrit(freedom, tail)) ** 2)
     return p * worth, worth
+
+
+def rate_interval(seeds: Sequence[Count], level: float = 0.95) -> tuple[float, float]:
+    """Exact interval of the seeds' rate, in fractions, widened by what they differ: ``effective_count``."""
+    return clopper_pearson(*effective_count(seeds, (1 - level) / 2), level)
 
 
 def worth_of_repeats(answers: "np.ndarray") -> Count:

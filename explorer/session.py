@@ -67,13 +67,15 @@ def _pick(found: dict[str, Path]) -> str:
 
 def current_bundle() -> Bundle:
     """The bundle picked in the sidebar (drawn here, on every page). Stops the page if it cannot be opened."""
-    for folder in bundle_folders():
+    folders = bundle_folders()
+    for folder in folders:
         if not folder.is_dir():
             st.sidebar.warning(f"There is no folder `{folder}` to look for bundles in.")
-    found = list_bundles(*bundle_folders())
+    found = list_bundles(*folders)
     if not found:
-        folders = ", ".join(map(str, bundle_folders()))
-        st.error(f"No bundle found in {folders}; train one with python -m training.pipeline.")
+        st.error(
+            f"No bundle found in {', '.join(map(str, folders))}; train one with python -m training.pipeline."
+        )
         st.stop()
     path = found[_pick(found)]
     try:

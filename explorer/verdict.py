@@ -98,6 +98,24 @@ def worst_control(fpr: Mapping[str, Count], level: float = 0.95) -> str:
     return max(fpr, key=lambda name: clopper_pearson(fpr[name].hits, fpr[name].n, level)[1])
 
 
+def _asked(fpr: Mapping[str, Count]) -> dict[str, Count]:
+    return {name: count for name, count in fpr.items() if count.n}
+
+
+def corrected_share(evidence: Evidence, level: float = 0.95) -> tuple[float | None, float]:
+    """Share of samples that show the class, corrected for the judges' errors by the worst control, and the
+    lower end of its interval over seeds; (None, 0) where the judges cannot tell.
+    """
+    seeds, controls = [count for count in evidence.produced if count.n], _asked(evidence.fpr)
+    if not seeds or not controls:
+        return None, 0.0
+    fpr = controls[worst_control(controls, level)]
+    if evidence.tpr.rate <= fpr.rate:
+        return None, 0.0
+    pi = rogan_gladen(pooled(seeds).rate, evidence.tpr.rate, fpr.rate)
+    return pi, seed_interval(seeds, evidence.tpr, fpr, level)[0]
+
+
 def verdicts(classes: Sequence[Evidence], level: float = 0.95) -> list[Verdict]:
     """A verdict for each class of one generator, in order.
 
@@ -119,17 +137,24 @@ class _Found:
     def __init__(self, evidence: Evidence, level: float) -> None:
         self.evidence = evidence
         self.seeds = [count for count in evidence.produced if count.n]
-        self.controls = {name: count for name, count in evidence.fpr.items() if count.n}
+        self.controls = _asked(evidence.fpr)
         self.attribution = {n: s for n, s in evidence.attribution.items() if any(c.n for c in s)}
-        self.pi: float | None = None
-        self.low, self.high = 0.0, 1.0
+        self.pi, self.low = corrected_share(evidence, level)
+        self.high = 1.0
         self.p_produced = self.p_attributed = self.p_searched = 1.0
         self.hardest = ""
         self.ends: dict[str, float] = {}  # upper end of the interval, by the control that is believed
         if self.controls:
             self.worst = worst_control(self.controls, level)
             self.fpr = self.controls[self.worst]
-            self._measure(level)
+        if self.pi is not None:
+            # Samples may fool the judges less often than the worst control does: the upper end allows for it.
+            self.ends = {
+                name: seed_interval(self.seeds, evidence.tpr, fpr, level)[1]
+                for name, fpr in self.controls.items()
+            }
+            self.high = max(self.ends.values())
+            self.p_produced = p_more(self.seeds, [self.fpr])
         if self.attribution:
             ps = {name: p_more(self.seeds, seeds) for name, seeds in self.attribution.items()}
             self.hardest = max(ps, key=lambda name: ps[name])
@@ -138,16 +163,6 @@ class _Found:
         if all(kind in searches for kind in (HELD_OUT, SCRAMBLED, UNTRAINED)):
             reached = [searches[HELD_OUT].reached]
             self.p_searched = max(p_more(reached, [searches[kind].reached]) for kind in _against(evidence))
-
-    def _measure(self, level: float) -> None:
-        tpr = self.evidence.tpr
-        if self.seeds and tpr.rate > self.fpr.rate:
-            self.pi = rogan_gladen(pooled(self.seeds).rate, tpr.rate, self.fpr.rate)
-            self.low = seed_interval(self.seeds, tpr, self.fpr, level)[0]
-            # Samples may fool the judges less often than the worst control does: the upper end allows for it.
-            self.ends = {n: seed_interval(self.seeds, tpr, fpr, level)[1] for n, fpr in self.controls.items()}
-            self.high = max(self.ends.values())
-            self.p_produced = p_more(self.seeds, [self.fpr])
 
 
 def _decide(
@@ -266,12 +281,11 @@ def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
     if len(found.seeds) < SEEDS:
         limits.append(f"{len(found.seeds)} of {SEEDS} seeds were sampled; more seeds would settle it")
     oracle = [count for count in evidence.oracle if count.n]
-    undetected = _undetected(oracle, found, tail)
     if not oracle:
         limits.append(
             "no oracle, trained with the class, shows that it would be seen; training one would settle it"
         )
-    elif undetected:
+    elif undetected := _undetected(oracle, found, tail):
         limits.append(undetected)
     elif len(oracle) < SEEDS and not limits:
         limits.append(f"{len(oracle)} of {SEEDS} oracles were sampled; more would settle it")

@@ -24,11 +24,9 @@ POSITIVE = frozenset(
     | {"detail_phase_images", "image_phase_images", "warmup_images", "cpus", "remakes"}
     | {"samples", "targets", "restarts", "search_steps", "judge_images", "pixel_images", "detail_images"}
 )
+NOT_NEGATIVE = frozenset({"seed", "split_seed", "margin"})
 # Stages of training, each with a folder of its own below runs/<preset>.
 STAGES = ("autoencoder", "latent_gan", "detail_phase", "image_phase", "pixel_gan")
-
-
-NOT_NEGATIVE = frozenset({"seed", "split_seed", "margin"})
 
 
 class UserError(Exception):

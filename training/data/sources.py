@@ -117,11 +117,13 @@ def _class_folders(root: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
-    for path in found:
-        if not path.is_file():
+    found = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+        if path.is_file():
+            found.append(path)
+        elif not path.is_dir():
             log.warning("skipped %s: it leads to no file", path)
-    return [path for path in found if path.is_file()]
+    return found
 
 
 def _item(path: Path, root: Path, label: int, split: str) -> Item:
