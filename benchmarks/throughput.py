@@ -20,9 +20,9 @@ from training.autoencoder import AutoencoderTraining, load_run
 from training.cli import preset_options
 from training.data.dataset import open_dataset
 from training.device import has_fast_bf16, resolve_device
+from training.flops import flops_per_step
 from training.latent_gan import LatentGan, LatentGanOptions
 from training.pixel_gan import PixelGan, PixelGanOptions
-from training.race import flops_per_step
 
 ROUNDS = 5
 SECONDS = 2.0  # of each in a round

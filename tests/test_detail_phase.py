@@ -25,10 +25,10 @@ from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError, preset_options
 from training.codes import weights_digest
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
+from training.files import read_json, write_json
 from training.known_truth import KnownTruth, KnownTruthOptions
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
-from training.loop import read_json, write_json
 from training.metrics import frechet_distance
 from training.oracle import (
     OracleDetailPhase,

@@ -9,7 +9,8 @@ import torch
 from tests.support import TINY_GAN, TINY_IMAGE_PHASE, paint_over, tiny_autoencoder
 from training import autoencoder, image_phase, latent_gan
 from training.cli import UserError
-from training.loop import read_json, read_metrics
+from training.files import read_json
+from training.metrics_log import read_metrics
 
 
 def make(kind: type, values: dict, **more):

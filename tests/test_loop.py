@@ -1,12 +1,10 @@
-"""The training loop: the order of the data, options on resuming, divergence, checkpoints, metrics."""
+"""The training loop: the order of the data, interruptions, divergence, checkpoints, averages."""
 
-import errno
-import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,42 +13,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support import file_names, one_sentence
+from tests.support import one_sentence
 from training.cli import UserError
-from training.loop import (
-    DivergedError,
-    RunOptions,
-    average,
-    batch_indices,
-    open_run,
-    read_json,
-    read_metrics,
-    seed_step,
-    train,
-    training_slices,
-    write_atomically,
-    write_json,
-)
+from training.loop import DivergedError, average, batch_indices, seed_step, train, training_slices
+from training.metrics_log import read_metrics
+from training.runs import RunOptions, open_run
 
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options(RunOptions):
-    width: int = 8
-    hold_out: tuple[str, ...] = ()
-    source: Path = Path("here")
-
-
 @pytest.fixture
-def options(tmp_path: Path) -> Options:
-    return Options(out=tmp_path / "run", device="cpu", log_every=4, checkpoint_every=5)
+def options(tmp_path: Path) -> RunOptions:
+    return RunOptions(out=tmp_path / "run", device="cpu", log_every=4, checkpoint_every=5)
 
 
 class Job:
     """A linear model that learns noise, and the steps it did."""
 
-    def __init__(self, options: Options, steps: int = 20, hook: Callable[[int], None] = lambda _: None):
+    def __init__(self, options: RunOptions, steps: int = 20, hook: Callable[[int], None] = lambda _: None):
         self.options, self.steps, self.hook = options, steps, hook
         torch.manual_seed(0)
         self.model = torch.nn.Linear(3, 1)
@@ -118,59 +98,11 @@ def test_all_randomness_of_a_step_follows_from_seed_and_step():
     assert len({tuple(d) for d in draws}) == 3
 
 
-# Options
-
-
-def test_a_run_writes_its_options_command_versions_and_device_beside_the_weights(options):
-    open_run(options, CPU)
-    written = read_json(options.out / "options.json")
-    assert written["options"]["seed"] == 0
-    assert {"python", "torch", "numpy"} <= written["versions"].keys()
-    assert written["command"].startswith("python")
-    assert written["device"].startswith("cpu")
-
-
-def test_options_that_change_what_is_computed_may_not_differ_and_are_named(options):
-    open_run(options, CPU)
-    with pytest.raises(UserError) as caught:
-        open_run(replace(options, width=9, hold_out=("fox",), log_every=99), CPU)
-    text = str(caught.value)
-    assert one_sentence(text)
-    assert "width is 9, was 8" in text
-    assert "hold_out is ['fox'], was []" in text
-    assert "log_every" not in text
-    assert "seed" not in text
-
-
-def test_a_run_begun_before_an_option_existed_goes_on_with_its_default(options):
-    open_run(options, CPU)
-    written = read_json(options.out / "options.json")
-    del written["options"]["hold_out"]
-    (options.out / "options.json").write_text(json.dumps(written))
-    open_run(options, CPU)
-    with pytest.raises(UserError, match=r"hold_out is \['fox'\], was \[\]"):
-        open_run(replace(options, hold_out=("fox",)), CPU)
-
-
-@pytest.mark.parametrize("value", [{"log_every": 1}, {"checkpoint_every": 1}, {"device": "auto"}])
-def test_options_that_only_say_where_and_how_may_differ(options, value):
-    open_run(options, CPU)
-    open_run(replace(options, **value), CPU)
-
-
-def test_damaged_options_are_one_sentence(options):
-    open_run(options, CPU)
-    (options.out / "options.json").write_text('{"options": {"wid')
-    with pytest.raises(UserError, match=r"options\.json") as caught:
-        open_run(options, CPU)
-    assert one_sentence(caught.value)
-
-
 # Interruptions
 
 
 @pytest.fixture
-def whole(options: Options, tmp_path: Path) -> Job:
+def whole(options: RunOptions, tmp_path: Path) -> Job:
     """The uninterrupted run that the others must equal."""
     return Job(replace(options, out=tmp_path / "whole")).run()
 
@@ -263,12 +195,6 @@ def test_between_slices_ctrl_c_is_the_callers(options):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_missing_log_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"metrics\.jsonl.* is missing") as caught:
-        read_metrics(tmp_path / "metrics.jsonl")
-    assert one_sentence(caught.value)
-
-
 def test_a_finished_run_does_no_step_more(options):
     Job(options).run()
     assert Job(options).run().did == []
@@ -319,7 +245,7 @@ def test_nan_is_met_before_the_evaluation_stumbles_over_it(options):
         )  # fmt: skip
 
 
-# Files
+# Checkpoints
 
 
 @pytest.mark.parametrize("damage", ["empty", "half", "other"])
@@ -345,42 +271,6 @@ def test_a_checkpoint_that_carries_code_is_not_run(options, tmp_path):
     with pytest.raises(UserError, match=r"checkpoint\.pt"):
         Job(options).run()
     assert not (tmp_path / "executed").exists()
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "weights.json"
-    write_json(path, {"good": 1})
-
-    def full(temporary: Path) -> None:
-        temporary.write_text('{"ha')
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(UserError, match=r"No space left.*free some space") as caught:
-        write_atomically(path, full)
-    assert one_sentence(caught.value)
-    assert json.loads(path.read_text()) == {"good": 1}
-    assert file_names(tmp_path) == ["weights.json"]
-
-
-@pytest.mark.parametrize("kind", ["torch", "safetensors"])
-def test_a_disk_that_fills_while_writing_weights_keeps_the_old_ones(tmp_path, kind):
-    """The real thing: the kernel refuses to let files grow."""
-    from safetensors.torch import save_file
-
-    resource = pytest.importorskip("resource")
-    path = tmp_path / "weights"
-    path.write_bytes(b"old")
-    tensors = {"w": torch.zeros(100_000)}
-    save = torch.save if kind == "torch" else save_file
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-    try:
-        with pytest.raises(UserError, match="free some space"):
-            write_atomically(path, lambda temporary: save(tensors, temporary))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert path.read_bytes() == b"old"
-    assert file_names(tmp_path) == ["weights"]
 
 
 # The average of the weights

@@ -13,7 +13,6 @@ from training.cli import UserError
 from training.data.dataset import Dataset, open_dataset
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_gan
-from training.loop import open_run
 from training.oracle import (
     OracleGan,
     OracleOptions,
@@ -27,6 +26,7 @@ from training.oracle import (
 )
 from training.pixel_gan import PixelGanOptions, run_pixel_gan
 from training.pixel_gan import load_run as load_pixel_gan
+from training.runs import open_run
 from training.splits import LEARN, judging_parts
 
 

@@ -26,7 +26,8 @@ from tests.support import (
     run_together,
 )
 from training import parallel
-from training.loop import read_json, read_metrics
+from training.files import read_json
+from training.metrics_log import read_metrics
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 # Of losses, and of weights against the largest of their tensor. Sums are in another order, which training

@@ -16,7 +16,7 @@ from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, preset_options
 from training.data.dataset import open_dataset
 from training.latent_gan import LatentGanOptions
-from training.loop import read_metrics
+from training.metrics_log import read_metrics
 from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
 
 CPU = torch.device("cpu")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +18,8 @@ from explorer.race_figure import race_figure
 from tests.support import ROOT, one_sentence, tiny_race
 from training import race
 from training.cli import UserError
-from training.race import RaceOptions, flops_per_step, run_race
+from training.contestant import Contestant, Reference
+from training.race import RaceOptions, run_race
 
 # The arithmetic
 
@@ -169,25 +169,6 @@ def test_the_figure_draws_every_curve_and_the_latent_one_twice():
     }
 
 
-def test_flops_are_those_of_the_closed_form():
-    """Two layers forward, one backward by weights and input: 2 m n k each."""
-    layer = torch.nn.Linear(8, 16, bias=False)
-    x = torch.randn(4, 8, requires_grad=True)
-    assert flops_per_step(lambda _: layer(x), 3) == 2 * 4 * 8 * 16
-    assert flops_per_step(lambda _: layer(x).sum().backward(), 1) == 3 * 2 * 4 * 8 * 16
-
-
-def test_flops_are_counted_where_gradients_are_penalised():
-    layer = torch.nn.Linear(8, 1, bias=False)
-
-    def step(_: int) -> None:
-        x = torch.randn(4, 8).requires_grad_()
-        (gradient,) = torch.autograd.grad(layer(x).sum(), x, create_graph=True)
-        gradient.square().sum().backward()
-
-    assert flops_per_step(step, 2) > 2 * 2 * 4 * 8
-
-
 # A race
 
 
@@ -286,19 +267,19 @@ def test_a_finished_race_is_not_run_again(raced, monkeypatch):
 
 def test_a_race_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
     turns = []
-    turn = race.Contestant.turn
+    turn = Contestant.turn
 
-    def counted(self: race.Contestant, reference: race.Reference) -> None:
+    def counted(self: Contestant, reference: Reference) -> None:
         turns.append(self.name)
         if turns.count("latent") == 2 and self.name == "pixel":
             raise KeyboardInterrupt
         turn(self, reference)
 
-    monkeypatch.setattr(race.Contestant, "turn", counted)
+    monkeypatch.setattr(Contestant, "turn", counted)
     with pytest.raises(KeyboardInterrupt):
         run_race(options(tmp_path))
     encoding = (tmp_path / "race" / "seed-0" / "encoding.json").read_bytes()
-    monkeypatch.setattr(race.Contestant, "turn", turn)
+    monkeypatch.setattr(Contestant, "turn", turn)
     run_race(options(tmp_path))
     assert (tmp_path / "race" / "seed-0" / "encoding.json").read_bytes() == encoding
     (seed,) = json.loads((tmp_path / "race" / "race.json").read_text())["seeds"]
@@ -311,18 +292,18 @@ def test_a_contestant_of_two_stages_joins_a_race_that_is_over(tmp_path, monkeypa
     run_race(options(tmp_path, cache=tmp_path / "cache"))
     before = json.loads((tmp_path / "race" / "race.json").read_text())["seeds"][0]
     with_cascade = options(tmp_path, contestants=("latent", "pixel", "cascade"))
-    turn, turns = race.Contestant.turn, []
+    turn, turns = Contestant.turn, []
 
-    def counted(self: race.Contestant, reference: race.Reference) -> None:
+    def counted(self: Contestant, reference: Reference) -> None:
         turn(self, reference)
         turns.append(self.seconds)
         if self.seconds > 4:  # in the second stage
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(race.Contestant, "turn", counted)
+    monkeypatch.setattr(Contestant, "turn", counted)
     with pytest.raises(KeyboardInterrupt):
         run_race(with_cascade)
-    monkeypatch.setattr(race.Contestant, "turn", turn)
+    monkeypatch.setattr(Contestant, "turn", turn)
     run_race(with_cascade)
     seed = json.loads((tmp_path / "race" / "race.json").read_text())["seeds"][0]
     for name in ("latent", "pixel"):

@@ -42,7 +42,7 @@ from training.cli import UserError, check_options
 from training.hits import Scored
 from training.judged import REAL
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
-from training.loop import read_metrics
+from training.metrics_log import read_metrics
 from training.oracle import SightedAutoencoderOptions
 from training.picture_sources import PictureSources, oracle_name
 from training.presets import PRESETS

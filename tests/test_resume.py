@@ -20,7 +20,8 @@ from tests.support import (
     one_sentence,
     run_script,
 )
-from training.loop import read_json, read_metrics
+from training.files import read_json
+from training.metrics_log import read_metrics
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 IMAGE_PHASE = "training.latent_gan --phase image"

@@ -14,9 +14,10 @@ from training.adversarial import snapshot_path
 from training.autoencoder import AutoencoderOptions, load_run
 from training.cli import UserError, check_options, options_json, preset_options
 from training.device import resolve_device
+from training.files import make_folder
 from training.latent_gan import LatentGanOptions
-from training.loop import make_folder, options_from_json, read_options
 from training.presets import PRESETS
+from training.runs import options_from_json, read_options
 
 
 def test_a_dry_run_prints_the_resolved_options_and_writes_nothing(tmp_path):

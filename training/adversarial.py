@@ -18,16 +18,9 @@ from explorer.networks import parameter_count
 from training import losses, parallel
 from training.cli import UserError
 from training.device import autocast
-from training.loop import (
-    RunOptions,
-    Stateful,
-    average,
-    make_folder,
-    save_weights,
-    training_slices,
-    write_atomically,
-    write_json,
-)
+from training.files import make_folder, save_weights, write_atomically, write_json
+from training.loop import Stateful, average, training_slices
+from training.runs import RunOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,19 +33,9 @@ from training.data.dataset import (
     open_listing,
 )
 from training.device import autocast, has_fast_bf16, resolve_device
-from training.loop import (
-    RunOptions,
-    average,
-    batch_indices,
-    check_made_of,
-    load_weights,
-    open_run,
-    options_from_json,
-    read_options,
-    save_weights,
-    training_slices,
-    write_json,
-)
+from training.files import load_weights, save_weights, write_json
+from training.loop import average, batch_indices, training_slices
+from training.runs import RunOptions, check_made_of, open_run, options_from_json, read_options
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,9 @@ from training.cli import UserError, command_line, options_json, preset_options, 
 from training.codes import encode
 from training.data.dataset import Dataset
 from training.device import resolve_device
-from training.loop import package_versions, read_json, read_metrics
+from training.files import read_json
+from training.metrics_log import read_metrics
+from training.runs import package_versions
 
 log = logging.getLogger(__name__)
 

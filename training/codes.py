@@ -14,7 +14,8 @@ from explorer.networks import Autoencoder, to_unit_range
 from training import parallel
 from training.data.dataset import DataOptions, Dataset, augment, center_crop
 from training.device import autocast
-from training.loop import seed_step, write_atomically
+from training.files import write_atomically
+from training.loop import seed_step
 
 
 @torch.inference_mode()

@@ -41,14 +41,9 @@ from training.cli import UserError, print_dry_run
 from training.codes import weights_digest
 from training.data.dataset import Dataset
 from training.device import resolve_device
-from training.loop import (
-    batch_indices,
-    check_made_of,
-    load_weights,
-    open_run,
-    options_from_json,
-    read_options,
-)
+from training.files import load_weights
+from training.loop import batch_indices
+from training.runs import check_made_of, open_run, options_from_json, read_options
 
 
 @dataclass(frozen=True, kw_only=True)

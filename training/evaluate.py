@@ -37,9 +37,10 @@ from training.autoencoder import AutoencoderOptions
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import Dataset, open_dataset
 from training.device import device_name, resolve_device
+from training.files import make_folder, write_atomically
 from training.judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_index
-from training.loop import make_folder, options_from_json, package_versions, write_atomically
 from training.memorisation import memorisation_test, nearest_pairs
+from training.runs import options_from_json, package_versions
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 REPLAY_NOISE = 0.1  # standard deviation, on whitened latents, by which a replay misses its training code

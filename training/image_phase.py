@@ -34,17 +34,9 @@ from training.cli import UserError, print_dry_run
 from training.codes import encode, weights_digest
 from training.data.dataset import augment, center_crop
 from training.device import autocast, resolve_device
-from training.loop import (
-    RunOptions,
-    average,
-    batch_indices,
-    load_weights,
-    open_run,
-    read_json,
-    save_weights,
-    train,
-    write_json,
-)
+from training.files import load_weights, read_json, save_weights, write_json
+from training.loop import average, batch_indices, train
+from training.runs import RunOptions, open_run
 
 
 @dataclass(frozen=True, kw_only=True)

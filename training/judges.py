@@ -21,15 +21,9 @@ from explorer.networks import AutoencoderConfig, Encoder, to_unit_range
 from training.autoencoder import cosine_rate
 from training.data.dataset import augment
 from training.device import autocast
-from training.loop import (
-    RunOptions,
-    batch_indices,
-    load_weights,
-    open_run,
-    save_weights,
-    train,
-    write_json,
-)
+from training.files import load_weights, save_weights, write_json
+from training.loop import batch_indices, train
+from training.runs import RunOptions, open_run
 
 WIDTHS = (48, 96, 192, 256)  # channels at half the size, a quarter, ... down to about LOWEST pixels
 LOWEST = 4

@@ -36,9 +36,10 @@ from explorer.replication import p_more, seed_interval
 from explorer.verdict import Kind, Verdict, percent
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.device import device_name
+from training.files import write_json
 from training.hits import Scored
-from training.loop import package_versions, write_json
 from training.protocol import Reachability, ReachabilityOptions
+from training.runs import package_versions
 from training.splits import CALIBRATION
 
 SEEDS = 5

@@ -23,8 +23,8 @@ from training.codes import augmented_codes
 from training.data.dataset import Dataset
 from training.detail_phase import DetailPhase
 from training.latent_gan import LatentGan, LatentGanOptions, run_latent_gan
-from training.loop import MARK
 from training.pixel_gan import PixelGan, PixelGanOptions, run_pixel_gan
+from training.runs import MARK
 from training.splits import LEARN, judging_parts
 
 

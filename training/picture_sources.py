@@ -42,9 +42,10 @@ from training.detail_phase import DetailPhase, DetailPhaseOptions, run_detail_ph
 from training.detail_phase import load_run as load_detail_phase
 from training.device import autocast
 from training.evaluate import modelled
+from training.files import make_folder, save_weights, write_json
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.latent_gan import load_run as load_latent_gan
-from training.loop import make_folder, options_from_json, save_weights, write_json, write_metrics
+from training.metrics_log import write_metrics
 from training.oracle import (
     OracleDetailPhase,
     OracleOptions,
@@ -56,6 +57,7 @@ from training.oracle import (
 )
 from training.pixel_gan import PixelGanOptions, pictures, run_pixel_gan
 from training.pixel_gan import load_run as load_pixel_gan
+from training.runs import options_from_json
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,9 @@ from training.autoencoder import open_images
 from training.cli import UserError, print_dry_run
 from training.data.dataset import Dataset, augment, center_crop
 from training.device import resolve_device
-from training.loop import batch_indices, load_weights, open_run, options_from_json, read_options
+from training.files import load_weights
+from training.loop import batch_indices
+from training.runs import open_run, options_from_json, read_options
 
 PROBE = 256  # images of each kind that the discriminator is asked about while training
 

@@ -35,14 +35,15 @@ from training.cli import UserError, command_line, options_json
 from training.codes import weights_digest
 from training.device import device_name, resolve_device
 from training.evaluate import EvaluateOptions, open_evaluated, scramble_phases
+from training.files import make_folder, write_atomically
 from training.hits import PASSING, Scored, realism
 from training.inversion import RATE, search
 from training.judge import JUDGE_NAME, Judge
 from training.judged import REAL, Judged, Searched
 from training.judges import Judges, NetworkJudgeOptions, pixels
-from training.loop import check_made_of, make_folder, package_versions, write_atomically
 from training.new_class import add_new_class
 from training.picture_sources import PictureSource, PictureSourceOptions, PictureSources
+from training.runs import check_made_of, package_versions
 from training.splits import CALIBRATION, LEARN, TEST, judging_parts
 
 SHOWN = 8  # pictures of a kind in the report

@@ -38,7 +38,7 @@ from explorer.reachability_tables import summary
 from explorer.verdict import UNTRAINED
 from training.cli import UserError, print_dry_run
 from training.controls import CONTROLS
-from training.loop import write_atomically, write_json
+from training.files import write_atomically, write_json
 from training.picture_sources import oracle_name
 from training.protocol import Reachability, ReachabilityOptions
 

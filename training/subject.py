@@ -174,7 +174,7 @@ def main(options: Options) -> None:
     from training.cli import print_dry_run
     from training.data.sources import open_source
     from training.device import resolve_device
-    from training.loop import make_folder, write_atomically
+    from training.files import make_folder, write_atomically
 
     source = open_source(options.source)
     out = options.out or (source.subject_boxes and BOXES_DIR / f"{source.subject_boxes}.csv")

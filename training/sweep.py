@@ -29,9 +29,10 @@ import torch
 from explorer.bundle import BundleError, open_bundle
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import open_dataset
-from training.loop import make_folder, package_versions, read_json, write_json
+from training.files import make_folder, read_json, write_json
 from training.pipeline import PipelineOptions, run_pipeline, stages
 from training.presets import DEFAULT_PRESET
+from training.runs import package_versions
 from training.seed_table import mean_and_deviation, measures
 
 log = logging.getLogger(__name__)

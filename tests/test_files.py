@@ -1,0 +1,48 @@
+"""Files that are never half written."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support import file_names, one_sentence
+from training.cli import UserError
+from training.files import write_atomically, write_json
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "weights.json"
+    write_json(path, {"good": 1})
+
+    def full(temporary: Path) -> None:
+        temporary.write_text('{"ha')
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match=r"No space left.*free some space") as caught:
+        write_atomically(path, full)
+    assert one_sentence(caught.value)
+    assert json.loads(path.read_text()) == {"good": 1}
+    assert file_names(tmp_path) == ["weights.json"]
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_a_disk_that_fills_while_writing_weights_keeps_the_old_ones(tmp_path, kind):
+    """The real thing: the kernel refuses to let files grow."""
+    from safetensors.torch import save_file
+
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "weights"
+    path.write_bytes(b"old")
+    tensors = {"w": torch.zeros(100_000)}
+    save = torch.save if kind == "torch" else save_file
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match="free some space"):
+            write_atomically(path, lambda temporary: save(tensors, temporary))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert file_names(tmp_path) == ["weights"]

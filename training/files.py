@@ -1,0 +1,79 @@
+"""Files that are never half written: text, JSON, weights, and the folders they lie in."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from training import parallel
+from training.cli import UserError
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write to a temporary file beside ``path``, flush it to disk, then rename over it.
+
+    Of several processes that train together, only the first writes.
+    Raises UserError when the disk is full; what stood at ``path`` before is then untouched.
+    """
+    if not parallel.is_first():
+        return
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # a full disk, as Python, torch and safetensors put it
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"could not write {path} ({error}); the last good file is kept: "
+            "free some space and run the same command again"
+        ) from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    text = json.dumps(value, indent=2, default=str)
+    write_atomically(path, lambda temporary: temporary.write_text(text + "\n"))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises UserError when the file is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({error}); run the stage that writes it again") from None
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if there is none. Raises UserError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be made ({error}); name another folder") from None
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write a module's weights as float32 safetensors, atomically."""
+    weights = {k: v.detach().float().cpu().contiguous() for k, v in model.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(weights, temporary))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Read what ``save_weights`` wrote. Raises UserError when the file is missing, damaged or unfit."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{path} cannot be read ({reason}); delete {path.parent} and train it again"
+        ) from None
