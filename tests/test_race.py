@@ -280,6 +280,12 @@ def test_a_race_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
         run_race(options(tmp_path))
     encoding = (tmp_path / "race" / "seed-0" / "encoding.json").read_bytes()
     monkeypatch.setattr(Contestant, "turn", turn)
+    images = tmp_path / "race" / "seed-0" / "autoencoder" / "images.json"
+    noted = images.read_text()
+    images.write_text('{"images": "as if others had been added since"}')
+    with pytest.raises(UserError, match="trained on other images"):
+        run_race(options(tmp_path))
+    images.write_text(noted)
     run_race(options(tmp_path))
     assert (tmp_path / "race" / "seed-0" / "encoding.json").read_bytes() == encoding
     (seed,) = json.loads((tmp_path / "race" / "race.json").read_text())["seeds"]

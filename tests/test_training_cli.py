@@ -43,6 +43,17 @@ def test_every_stage_has_a_dry_run_that_writes_nothing(tmp_path, module):
     assert not out.exists()
 
 
+@pytest.mark.parametrize("phase", ["detail", "image"])
+def test_a_phase_that_the_preset_lacks_asks_for_its_length(phase):
+    given = {"preset": "digits", "phase": phase}
+    done = run_script("training.latent_gan", given, "--dry-run")
+    assert done.returncode == 1
+    assert f"digits has no {phase} phase" in done.last_line
+    assert "--images" in done.last_line
+    assert one_sentence(done.last_line)
+    assert run_script("training.latent_gan", {**given, "images": 640}, "--dry-run").returncode == 0
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

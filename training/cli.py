@@ -73,6 +73,15 @@ def early_choice(name: str, default: str) -> str:
     return getattr(early.parse_known_args()[0], name)
 
 
+def _check_phase(options: Any, stage: str) -> None:
+    """Raise UserError for a phase that the preset does not have and that was given no length."""
+    preset = getattr(options, "preset", "")
+    if PRESETS.get(preset, {}).get(stage, {}).get("images") == 0 == options.images:
+        raise UserError(
+            f"the preset {preset} has no {stage.replace('_', ' ')}; say how long it is to be, with --images"
+        )
+
+
 def run_script(options: type[Options], stage: str, main: Callable[[Options], object]) -> None:
     """Parse ``options`` (a frozen dataclass) from the command line and call ``main`` with it.
 
@@ -91,6 +100,7 @@ def run_script(options: type[Options], stage: str, main: Callable[[Options], obj
         description = sys.modules["__main__"].__doc__
         given: Any = {} if default is None else {"default": default}
         parsed = tyro.cli(options, description=description, **given)
+        _check_phase(parsed, stage)
         check_options(parsed)
         with parallel.joined(stage, parsed):
             main(parsed)

@@ -22,7 +22,7 @@ from explorer.bundle import BundleError, open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.decoding import decode, encode
 from explorer.measured import RACE
-from training.autoencoder import AutoencoderOptions, AutoencoderTraining
+from training.autoencoder import AutoencoderOptions, AutoencoderTraining, check_same_images
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, command_line, options_json, preset_options, print_dry_run
 from training.codes import training_codes
@@ -92,6 +92,7 @@ class Race:
             data_options(options), seed=seed, device=options.device, out=self.folder / "autoencoder"
         )
         open_run(self.codec_options, device)
+        check_same_images(self.codec_options.out, dataset)
         self.codec = AutoencoderTraining(self.codec_options, dataset, device)
         self.codec_seconds = 0.0
         self.contestants: list[Contestant] = []
