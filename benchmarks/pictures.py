@@ -15,7 +15,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from explorer.bundle import open_bundle
+from explorer.bundle_reading import open_bundle
 from explorer.decoding import decode
 from training import judge
 

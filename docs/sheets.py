@@ -13,7 +13,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from explorer.bundle import open_bundle
+from explorer.bundle_reading import open_bundle
 from explorer.decoding import decode, grid, png
 from explorer.generation import load_generation
 from explorer.points import Point, pictures_of

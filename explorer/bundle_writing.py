@@ -28,8 +28,8 @@ from explorer.bundle import (
     AnyGenerator,
     Bundle,
     BundleError,
-    open_bundle,
 )
+from explorer.bundle_reading import open_bundle
 from explorer.latent import Standardisation
 from explorer.measured import MEASURED, RACE, REACHABILITY
 from explorer.networks import Autoencoder

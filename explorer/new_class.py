@@ -10,7 +10,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from explorer.bundle import Bundle, BundleError, check_measured
+from explorer.bundle import Bundle, BundleError
+from explorer.bundle_reading import check_measured
 from explorer.measured import REACHABILITY
 
 FILE = "new_class.safetensors"

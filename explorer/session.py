@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from explorer.bundle import MANIFEST, Bundle, BundleError, list_bundles, open_bundle
+from explorer.bundle import MANIFEST, Bundle, BundleError
+from explorer.bundle_reading import list_bundles, open_bundle
 
 if TYPE_CHECKING:
     from explorer.generation import Generation

@@ -17,17 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors.numpy import load, save
 
-from explorer.bundle import (
-    FILES,
-    MANIFEST,
-    NAMES,
-    PLAIN_NAMES,
-    SPLITS,
-    Bundle,
-    BundleError,
-    list_bundles,
-    open_bundle,
-)
+from explorer.bundle import FILES, MANIFEST, NAMES, PLAIN_NAMES, SPLITS, Bundle, BundleError
+from explorer.bundle_reading import list_bundles, open_bundle
 from explorer.bundle_writing import quantise, update_bundle, write_bundle
 from explorer.decoding import decode
 from explorer.generation import CascadeGeneration, LatentGeneration, load_generation

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from streamlit.testing.v1 import AppTest
 
 from explorer import session
-from explorer.bundle import Bundle, BundleError, open_bundle
+from explorer.bundle import Bundle, BundleError
+from explorer.bundle_reading import open_bundle
 from explorer.decoding import decode
 from explorer.generation import CascadeGeneration, load_generation
 from explorer.reachability import CODEC_SAW, CUT, LATENT, ROUND_TRIPS, SHARED, TRAINING_CUT, evidence

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.bundle import BundleError, open_bundle
+from explorer.bundle import BundleError
+from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.measured import EVALUATION
 from tests.support import one_sentence

@@ -14,7 +14,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from explorer import job_panel, jobs, session
-from explorer.bundle import Bundle, BundleError, open_bundle
+from explorer.bundle import Bundle, BundleError
+from explorer.bundle_reading import open_bundle
 from explorer.decoding import encode
 from explorer.measured import REACHABILITY
 from explorer.new_class import FILE, NewClass, measured_folders, read_measured

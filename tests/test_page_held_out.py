@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
 from explorer import job_panel, jobs, session
-from explorer.bundle import BundleError, open_bundle
+from explorer.bundle import BundleError
+from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.comparison import class_distances, comparable_classes, judge_calls
 from explorer.counts_table import COLUMNS, counts_csv

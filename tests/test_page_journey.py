@@ -12,7 +12,8 @@ from conftest import BUNDLE, DAMAGED, ROOT
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from explorer.bundle import Bundle, open_bundle
+from explorer.bundle import Bundle
+from explorer.bundle_reading import open_bundle
 from explorer.decoding import decode
 from explorer.generation import load_generation
 from explorer.player.journey import FRAMES, End, Route, code_path, to_csv, travel, usual_distance, z_path

@@ -12,7 +12,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from explorer import session
-from explorer.bundle import Bundle, open_bundle
+from explorer.bundle import Bundle
+from explorer.bundle_reading import open_bundle
 from explorer.generation import load_generation
 from explorer.map_figure import layers, map_figure, selected_points
 from explorer.neighbours import nearest_real, selection_table, stratified, training_distances

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from explorer.bundle import open_bundle
+from explorer.bundle_reading import open_bundle
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError
 from training.pipeline import PipelineOptions, run_pipeline, stages

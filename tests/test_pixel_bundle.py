@@ -15,7 +15,8 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from explorer import session
-from explorer.bundle import Bundle, open_bundle
+from explorer.bundle import Bundle
+from explorer.bundle_reading import open_bundle
 from explorer.comparison import nearest_generated
 from explorer.decoding import decode, encode
 from explorer.generation import PixelGeneration, load_generation

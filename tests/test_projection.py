@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from explorer.bundle import open_bundle
+from explorer.bundle_reading import open_bundle
 from explorer.latent import nearest
 from explorer.projection import NEIGHBOURS, place
 from tests.support import SHIPPED

@@ -4,7 +4,7 @@ import pytest
 from conftest import ROOT
 from streamlit.testing.v1 import AppTest
 
-from explorer.bundle import open_bundle
+from explorer.bundle_reading import open_bundle
 from explorer.quality import quality
 
 TEST = {"copied": 3, "n": 100}

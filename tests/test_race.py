@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explorer import race as found
-from explorer.bundle import BundleError, open_bundle
+from explorer.bundle import BundleError
+from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.measured import RACE
 from explorer.race_figure import race_figure

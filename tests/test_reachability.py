@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from explorer.bundle import BundleError, check_measured, open_bundle
+from explorer.bundle import BundleError
+from explorer.bundle_reading import check_measured, open_bundle
 from explorer.measured import REACHABILITY
 from explorer.rates import Count
 from explorer.reachability import (

@@ -4,7 +4,7 @@ import copy
 import csv
 import io
 
-from explorer.bundle import open_bundle
+from explorer.bundle_reading import open_bundle
 from explorer.counts_table import counts_csv
 from explorer.rates import Count, clopper_pearson, wilson_interval
 from explorer.reachability import conclusive, evidence, judged

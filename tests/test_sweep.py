@@ -18,7 +18,7 @@ import pytest
 import torch
 import tyro
 
-from explorer.bundle import open_bundle
+from explorer.bundle_reading import open_bundle
 from tests.support import ROOT, Finished, file_names, one_sentence, run_script
 from training import sweep
 from training.cli import UserError, check_options, options_json

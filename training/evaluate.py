@@ -24,7 +24,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from explorer.bundle import Bundle, BundleError, open_bundle
+from explorer.bundle import Bundle, BundleError
+from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.decoding import decode, encode
 from explorer.generation import load_generation

@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 from explorer import race as found
-from explorer.bundle import BundleError, open_bundle
+from explorer.bundle import BundleError
+from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.decoding import decode, encode
 from explorer.measured import RACE

@@ -17,7 +17,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from explorer.bundle import Bundle, BundleError, read_manifest
+from explorer.bundle import Bundle, BundleError
+from explorer.bundle_reading import read_manifest
 from explorer.bundle_writing import update_bundle
 from explorer.measured import REACHABILITY
 from explorer.new_class import FILE

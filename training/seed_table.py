@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import tyro
 
-from explorer.bundle import BundleError, open_bundle
+from explorer.bundle import BundleError
+from explorer.bundle_reading import open_bundle
 from training.cli import UserError
 
 

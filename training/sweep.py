@@ -26,7 +26,8 @@ from typing import Any
 
 import torch
 
-from explorer.bundle import BundleError, open_bundle
+from explorer.bundle import BundleError
+from explorer.bundle_reading import open_bundle
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import open_dataset
 from training.files import make_folder, read_json, write_json
