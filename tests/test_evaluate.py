@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,35 @@ def test_photographs_of_another_source_are_refused(evaluated, tmp_path):
     )
     with pytest.raises(UserError):
         open_evaluated(options)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        (lambda names: [f"{name}.JPEG" for name in names], True),
+        (lambda names: [f"other/{name}" for name in names], False), (lambda names: names[:-1], False),
+        (lambda names: [*names[:-2], names[-1], names[-2]], False),
+    ],
+    ids=["another format", "another folder", "one too few", "another order"],
+)  # fmt: skip
+def test_photographs_are_the_same_in_another_format_but_not_elsewhere(monkeypatch, evaluated, change, same):
+    """fast.ai's archive is JPEG, and the shipped bundle was made from the same photographs as WebP."""
+    from training import evaluate as module
+
+    opened = module.open_dataset
+
+    def otherwise(options):
+        data = opened(options)
+        return replace(data, store=replace(data.store, names=tuple(change(list(data.store.names)))))
+
+    monkeypatch.setattr(module, "open_dataset", otherwise)
+    options = EvaluateOptions(bundle=evaluated, cache=evaluated.parent / "cache", device="cpu")
+    if same:
+        assert open_evaluated(options)[1].store.names[0].endswith(".JPEG")
+    else:
+        with pytest.raises(UserError, match=r"does not hold the photographs.*--source") as caught:
+            open_evaluated(options)
+        assert one_sentence(caught.value)
 
 
 def test_a_missing_bundle_is_one_sentence(tmp_path):

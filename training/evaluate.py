@@ -11,8 +11,9 @@ that of codes drawn from a Gaussian, which show none.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -181,13 +182,21 @@ def open_evaluated(options: EvaluateOptions) -> tuple[Bundle, Dataset]:
     saved = bundle.manifest["training"]["autoencoder"]["options"]
     data = options_from_json(AutoencoderOptions, {**saved, "cache": str(options.cache)})
     dataset = open_dataset(replace(data, source=options.source or data.source))
-    if dataset.store.names != bundle.names:
+    if not _same_photographs(dataset.store.names, bundle.names):
         raise UserError(
             f"{options.source or data.source} does not hold the photographs that {options.bundle} was made "
             f"from ({len(dataset.store.names)} images, not the same {len(bundle.names)}); "
             "name them with --source"
         )
     return bundle, dataset
+
+
+def _same_photographs(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two lists name the same photographs in order. Endings do not count, as in the app: archives of
+    one data set have them as JPEG or as WebP.
+    """
+    bare, wanted = ([PurePosixPath(name).with_suffix("") for name in listed] for listed in (names, others))
+    return bare == wanted
 
 
 def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict[str, Any]:
