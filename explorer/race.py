@@ -54,18 +54,28 @@ class Times:
 class Ratio:
     """How many times longer the pixel GAN took, over the seeds where one of the two reached the quality.
 
-    values: by seed. bound: '' where both reached it in every seed; '>' where in some seed only the latent GAN
-    did and the ratio is at least this; '<' where only the pixel GAN did; '?' where seeds differ in that;
-    'untrained' where in some seed one had the quality before any training: there is nothing to compare.
+    low, high: by seed, between which it lies, because a quality was reached at some time after the evaluation
+    before; 0 and infinity where only one of the two reached it, or nothing was evaluated before. bound: '?'
+    where seeds differ in which of the two did, 'untrained' where in some seed one had the quality before any
+    training, so that there is nothing to compare; else ''.
     """
 
-    values: tuple[float, ...]
-    bound: str
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    bound: str = ""
+
+    @property
+    def said(self) -> str:
+        """Medians over seeds, in words; '' where nothing can be said."""
+        if not self.low or self.bound:
+            return ""
+        low, high = median(self.low), median(self.high)
+        if isfinite(high):
+            return f"{low:.2g} to {high:.2g}" if low else f"less than {high:.2g}"
+        return f"more than {low:.2g}" if low else ""
 
     def __str__(self) -> str:
-        if not self.values or self.bound in ("?", UNTRAINED):
-            return "-"
-        return f"{self.bound} {median(self.values):.3g}".strip()
+        return self.said.replace("less than", "<").replace("more than", ">") or "-"
 
 
 @dataclass(frozen=True)
@@ -131,23 +141,43 @@ def reached(curve: Curve, level: float, clock: str = "seconds") -> float | None:
     return next((float(point[clock]) for point in curve if point["frechet"] <= level), None)
 
 
-def ratio(pairs: list[tuple[float | None, float | None]], limits: list[tuple[float, float]]) -> Ratio:
-    """Pixel seconds over latent seconds, by seed.
+def missed(curve: Curve, level: float, clock: str = "seconds") -> float:
+    """The clock's seconds at the last evaluation before ``level`` was reached; 0 where there was none."""
+    before = 0.0
+    for point in curve:
+        if point["frechet"] <= level:
+            break
+        before = float(point[clock])
+    return before
 
-    pairs: (latent, pixel) seconds, None where not reached. limits: how long each had at most.
+
+@dataclass(frozen=True)
+class Reached:
+    """When one contestant reached a quality: seconds after ``after``, at latest at ``at``; None if it did not
+    within ``limit``.
     """
-    values, bounds = [], set()
-    for (latent, pixel), (latent_limit, pixel_limit) in zip(pairs, limits, strict=True):
-        if latent is None and pixel is None:
+
+    after: float
+    at: float | None
+    limit: float
+
+
+def ratio(pairs: list[tuple[Reached, Reached]]) -> Ratio:
+    """Pixel seconds over latent seconds, by seed. pairs: (latent, pixel)."""
+    low, high, bounds = [], [], set()
+    for latent, pixel in pairs:
+        if latent.at is None and pixel.at is None:
             continue
-        if latent == 0 or pixel == 0:
-            return Ratio((), UNTRAINED)
-        values.append(
-            (pixel_limit if pixel is None else pixel) / (latent_limit if latent is None else latent)
+        if latent.at == 0 or pixel.at == 0:
+            return Ratio(bound=UNTRAINED)
+        if latent.at is None or pixel.at is None:
+            bounds.add(pixel.at is None)
+        low.append(
+            0.0 if latent.at is None else (pixel.limit if pixel.at is None else pixel.after) / latent.at
         )
-        bounds.add(">" if pixel is None else "<" if latent is None else "")
-    bounded = bounds - {""}
-    return Ratio(tuple(values), "?" if len(bounded) > 1 else next(iter(bounded), ""))
+        earliest = latent.limit if latent.at is None else latent.after
+        high.append(pixel.at / earliest if pixel.at is not None and earliest else inf)
+    return Ratio(tuple(low), tuple(high), "?" if len(bounds) > 1 else "")
 
 
 def latest(curve: Curve, seconds: float) -> dict[str, Any] | None:
@@ -170,31 +200,33 @@ def levels_of(race: dict[str, Any], count: int = 5) -> list[float]:
 
 def compare(race: dict[str, Any], level: float, name: str = LATENT) -> Level:
     """Seconds to one quality for a GAN on codes and for the pixel GAN, over all seeds."""
-    own, total, pixels, own_limits, total_limits, pixel_limits, break_even = [], [], [], [], [], [], []
+    own, total, pixels, break_even = [], [], [], []
     for seed in race["seeds"]:
         a, b = (seed["contestants"][n] for n in (name, PIXEL))
-        own.append(reached(a["curve"], level))
-        total.append(reached(a["curve"], level, "total"))
-        pixels.append(reached(b["curve"], level))
-        own_limits.append(a["seconds"])
         codec = seed["codec"]["seconds"] + seed["encoding"]["seconds"]
-        total_limits.append(a["seconds"] + codec)
-        pixel_limits.append(b["seconds"])
-        if own[-1] and pixels[-1] and pixels[-1] > own[-1]:
-            break_even.append(codec / (pixels[-1] - own[-1]))
+        own.append(_when(a["curve"], level, a["seconds"]))
+        total.append(_when(a["curve"], level, a["seconds"] + codec, "total"))
+        pixels.append(_when(b["curve"], level, b["seconds"]))
+        mine, other = own[-1].at, pixels[-1].at
+        if mine and other and other > mine:
+            break_even.append(codec / (other - mine))
 
-    def times(found: list[float | None], limits: list[float]) -> Times:
-        return Times(tuple(f for f in found if f is not None), len(found), max(limits))
+    def times(found: list[Reached]) -> Times:
+        return Times(tuple(f.at for f in found if f.at is not None), len(found), max(f.limit for f in found))
 
     return Level(
         level,
-        times(own, own_limits),
-        times(total, total_limits),
-        times(pixels, pixel_limits),
-        ratio(list(zip(own, pixels, strict=True)), list(zip(own_limits, pixel_limits, strict=True))),
-        ratio(list(zip(total, pixels, strict=True)), list(zip(total_limits, pixel_limits, strict=True))),
+        times(own),
+        times(total),
+        times(pixels),
+        ratio(list(zip(own, pixels, strict=True))),
+        ratio(list(zip(total, pixels, strict=True))),
         tuple(break_even),
     )
+
+
+def _when(curve: Curve, level: float, limit: float, clock: str = "seconds") -> Reached:
+    return Reached(missed(curve, level, clock), reached(curve, level, clock), limit)
 
 
 def quality_table(race: dict[str, Any]) -> str:
@@ -262,10 +294,6 @@ def _verdict_on(race: dict[str, Any], name: str) -> str:
     n = len(race["seeds"])
     where = f"on {race['device']}, {n} {'seed' if n == 1 else 'seeds'}"
 
-    def said(value: Ratio) -> str:
-        words = {"": "about ", ">": "more than ", "<": "less than "}
-        return words[value.bound] + f"{median(value.values):.3g} times"
-
     if found.ratio.bound == UNTRAINED:
         return (
             f"Within the budget the pixel GAN came no nearer to photographs (a Fréchet distance of "
@@ -280,8 +308,14 @@ def _verdict_on(race: dict[str, Any], name: str) -> str:
         )
     if "?" in (found.ratio.bound, found.ratio_with_codec.bound):
         return f"The seeds contradict each other {where}: no speed-up was measured."
+    if not (found.ratio.said and found.ratio_with_codec.said):
+        return (
+            f"The pixel GAN had its own best quality (a Fréchet distance of {level:,.0f}) at its first "
+            f"evaluation, and so had the {called}, {where}: no speed-up was measured."
+        )
     return (
         f"To the pixel GAN's own best quality within the budget (a Fréchet distance of {level:,.0f}) the "
-        f"pixel GAN needed {said(found.ratio)} the seconds of the {called} alone, and "
-        f"{said(found.ratio_with_codec)} those with codec and encoding counted, {where}."
+        f"pixel GAN needed {found.ratio.said} times the seconds of the {called} alone, and "
+        f"{found.ratio_with_codec.said} times those with codec and encoding counted, {where} (medians; no "
+        "closer, because a quality is reached somewhere between two evaluations)."
     )

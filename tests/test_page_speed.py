@@ -41,7 +41,7 @@ def test_the_page_says_what_was_found_and_on_which_device(folder):
     shown = text(opened("raced"))
     assert verdict(FOUND) in shown
     assert "test device" in shown
-    assert "| latent GAN | 180 | 20 s | 50 s | 50 s | 2.5 | 1 | 1 |" in shown
+    assert "| latent GAN | 180 | 20 s | 50 s | 50 s | 2 to 5 | 0.8 to 1.2 | 1 |" in shown
 
 
 def test_samples_of_both_are_those_of_equal_seconds(folder):

@@ -52,7 +52,8 @@ def show_race(bundle: Bundle, race: dict[str, Any]) -> None:
         f"seconds in one process on {race['device']}; judging off the clock. Quality: Fréchet distance of "
         f"{race['n']:,} samples to as many seen validation photographs in the features of "
         f"{race['judge']['name']}, which took no part in training. A quality that was not reached within the "
-        "budget has no time. Evaluations come after seconds that double, so times are right to a factor of 2."
+        "budget has no time. Evaluations come after seconds that double, and a quality is reached somewhere "
+        "between two of them: so ratios are ranges."
         + (f" Joined when the others were done: {', '.join(NAMES.get(n, n) for n in late)}." if late else "")
     )
     theme = current_theme()
