@@ -5,8 +5,10 @@ seen validation crops in the judge's features, lower is better. Times are second
 a quality that was not reached within the budget has no time, and none is made up.
 """
 
+import shlex
 from dataclasses import dataclass
 from math import inf, isfinite
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -319,3 +321,16 @@ def _verdict_on(race: dict[str, Any], name: str) -> str:
         f"{found.ratio_with_codec.said} times those with codec and encoding counted, {where} (medians; no "
         "closer, because a quality is reached somewhere between two evaluations)."
     )
+
+
+def command_for(manifest: dict[str, Any], bundle: Path) -> str:
+    """The command that races GANs over a bundle's own data, as a user would type it."""
+    made = manifest.get("training", {}).get("autoencoder", {}).get("options", {})
+    made = {"preset": "PRESET", **made, "source": manifest["data"]["source"]}
+    words = ["python", "-m", "training.race"]
+    for name in ("preset", "source", "crop", "boxes"):
+        if made.get(name) is not None:
+            words += [f"--{name}", str(made[name])]
+    if manifest["held_out"]:
+        words += ["--hold-out", *manifest["held_out"]]
+    return shlex.join([*words, "--bundle", str(bundle)])

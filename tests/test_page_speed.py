@@ -12,7 +12,7 @@ from explorer import session
 from explorer.bundle_writing import update_bundle
 from explorer.measured import RACE
 from explorer.race import verdict
-from tests.support import tiny_race
+from tests.support import tiny_race, write_tiny_bundle
 
 FOUND = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (40, 200), (50, 180)])
 
@@ -77,14 +77,14 @@ def test_a_pixel_gan_that_diverged_at_once_leaves_no_choice_of_seconds(folder):
 
 
 def test_without_a_race_the_page_says_how_to_run_one(tmp_path, monkeypatch):
-    from tests.support import write_tiny_bundle
-
     (tmp_path / "tiny").mkdir()
     bundle = write_tiny_bundle(tmp_path / "tiny" / "plain")
     monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(bundle.path.parent))
     shown = text(opened("plain"))
-    assert "python -m training.race" in shown
-    assert '--hold-out "fox"' in shown
+    assert (
+        f"python -m training.race --preset PRESET --source digits --hold-out fox --bundle {bundle.path}"
+        in shown
+    )
 
 
 def test_in_the_browser_the_curves_are_drawn_and_the_slider_changes_the_samples(app: App, page: Page):

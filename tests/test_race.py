@@ -191,6 +191,18 @@ def test_the_figure_draws_every_curve_and_the_latent_one_twice():
     }
 
 
+def test_the_command_for_a_bundle_races_over_its_own_data():
+    made = {"preset": "quick", "source": "elsewhere", "crop": "center", "boxes": "my boxes.csv"}
+    manifest = {
+        "training": {"autoencoder": {"options": made}}, "data": {"source": "folder:/my pets"},
+        "held_out": ["English foxhound"],
+    }  # fmt: skip
+    assert found.command_for(manifest, Path("mine")) == (
+        "python -m training.race --preset quick --source 'folder:/my pets' --crop center "
+        "--boxes 'my boxes.csv' --hold-out 'English foxhound' --bundle mine"
+    )
+
+
 # A race
 
 
@@ -262,6 +274,16 @@ def test_a_race_gives_both_their_budget_and_counts_the_codec(raced):
     for contestant in (latent, pixel):
         assert (contestant["curve"][0]["seconds"], contestant["curve"][0]["images"]) == (0, 0)
     assert "dogs" not in pixel["curve"][0]  # the judge is not asked for dogs among digits
+
+
+def test_a_race_over_other_data_is_not_written_into_a_bundle(tmp_path):
+    """It is refused before anything is trained."""
+    copy = tmp_path / "digits"
+    shutil.copytree(ROOT / "pretrained" / "digits", copy)
+    with pytest.raises(UserError, match="holds out others") as caught:
+        run_race(options(tmp_path, hold_out=("3",), bundle=copy))
+    assert one_sentence(caught.value)
+    assert not (tmp_path / "race").exists()
 
 
 def test_a_contestant_that_diverges_does_not_end_the_race(raced):

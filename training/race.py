@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from tqdm import tqdm
@@ -53,6 +53,10 @@ class RaceOptions:
     """Classes that no contestant may see."""
     source: str | None = None
     """Where the photographs are; the preset's source by default."""
+    crop: Literal["auto", "subject", "center"] | None = None
+    """Crop around the subject (needs boxes) or the central square; as in the preset by default."""
+    boxes: Path | None = None
+    """CSV of subject boxes; by default the one that ships for the source."""
     budget: float = 20.0
     """Minutes of training that each contestant has; for those on codes, codec and encoding among them."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -225,9 +229,23 @@ class Race:
 def data_options(options: RaceOptions) -> AutoencoderOptions:
     """The codec's options, whose data all contestants see."""
     preset = preset_options(AutoencoderOptions, "autoencoder", options.preset)
+    given = {name: getattr(options, name) for name in ("source", "crop", "boxes")}
     return replace(
-        preset, hold_out=options.hold_out, cache=options.cache, source=options.source or preset.source
+        preset, hold_out=options.hold_out, cache=options.cache, **{k: v for k, v in given.items() if v}
     )
+
+
+def check_bundle(path: Path, dataset: Dataset) -> None:
+    """Raise UserError where a race over these images is none of the bundle's."""
+    try:
+        bundle = open_bundle(path)
+    except BundleError as error:
+        raise UserError(str(error)) from None
+    if (bundle.classes, set(bundle.held_out)) != (tuple(dataset.classes), set(dataset.held_out)):
+        raise UserError(
+            f"{path} is of other classes, or holds out others, than this race; give the --source and "
+            "--hold-out that it was made with, or leave out --bundle"
+        )
 
 
 def report(race: dict[str, Any]) -> str:
@@ -274,13 +292,10 @@ def run_race(options: RaceOptions) -> Path:
     if options.dry_run:
         print_dry_run(options, codec=data_options(options))
         return options.out
-    if options.bundle is not None:
-        try:
-            open_bundle(options.bundle)  # better now than after hours
-        except BundleError as error:
-            raise UserError(str(error)) from None
     device = resolve_device(options.device)
     dataset = open_dataset(data_options(options))
+    if options.bundle is not None:
+        check_bundle(options.bundle, dataset)  # better now than after hours
     reference = Reference(dataset, options.samples, options.cache, device)
     seeds = []
     for seed in options.seeds:
