@@ -176,8 +176,9 @@ def _decide(
             kind, f"{evidence.name}: {text}.", found.pi, found.low, found.high, p_produced, tuple(limits)
         )
 
-    def inconclusive() -> Verdict:
-        return said(Kind.INCONCLUSIVE, "inconclusive: " + "; ".join(limits))
+    def inconclusive(*told: str) -> Verdict:
+        text = "inconclusive: " + "; ".join(limits)
+        return said(Kind.INCONCLUSIVE, f"{text} (what can be told: {'; '.join(told)})" if told else text)
 
     limits += _unjudged(found, tail)
     if limits:
@@ -193,10 +194,12 @@ def _decide(
         limits.append(
             "interpolations and fitted Gaussians were not sampled, so nothing attributes it to the GAN"
         )
+    searched = _searched(evidence, p_searched <= tail)
     if limits:
-        return inconclusive()
+        first_rungs = [_recognised(evidence)] if evidence.codec and shown else []
+        return inconclusive(*first_rungs, *([searched] if evidence.searches else []))
     low, high = percent(found.low, "down").removesuffix(" %"), percent(found.high, "up")
-    interval = f"{low} to {high}, {100 * level:g} %, {_size(found.seeds, evidence.shared)}"
+    interval = f"{100 * level:g} % interval {low} to {high}; {_size(found.seeds, evidence.shared)}"
     if is_produced:
         limits.append(f"false positives are those of {found.worst} ({_share(found.fpr)})")
         made = f"produced, in {percent(found.pi or 0)} of samples ({interval})"
@@ -219,10 +222,9 @@ def _decide(
         f"it is closest to what oracles make by false positives of {closest}: at most "
         f"{percent(found.ends[closest], 'up')} against {percent(makes)}"
     )
-    made = f"not produced above {high} ({interval})"
+    made = f"not produced above {high} of samples ({interval})"
     if found.low > 0:
         made += ", above 0 only until the number of classes is allowed for"
-    searched = _searched(evidence, p_searched <= tail)
     if p_searched <= tail:
         return said(Kind.REACHABLE, f"{made}, but {searched}: reachable on demand")
     codec = _recognised(evidence) if evidence.codec else "a GAN on pixels needs no codec to show it"
@@ -283,7 +285,7 @@ def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
     oracle = [count for count in evidence.oracle if count.n]
     if not oracle:
         limits.append(
-            "no oracle, trained with the class, shows that it would be seen; training one would settle it"
+            f"no oracle, trained with the class, shows that it would be seen; {SEEDS} of them would settle it"
         )
     elif undetected := _undetected(oracle, found, tail):
         limits.append(undetected)
@@ -294,8 +296,8 @@ def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
         if found.ends[control] >= made:
             most, size = percent(found.ends[control], "up"), _size(found.seeds, evidence.shared)
             limits.append(
-                f"up to {most} of samples may be of it ({100 * (1 - 2 * tail):g} %, {size}), and no more "
-                f"({percent(made)}) are where a generator was trained with it, if false positives "
+                f"up to {most} of samples may be of it ({100 * (1 - 2 * tail):g} % interval; {size}), and no "
+                f"more ({percent(made)}) are where a generator was trained with it, if false positives "
                 f"are those of {control}; more test images or seeds would settle it"
             )
     return limits
@@ -375,7 +377,7 @@ def _searched(evidence: Evidence, beaten: bool) -> str:
 
 def _recognised(evidence: Evidence) -> str:
     ratio = evidence.round_trips.rate / evidence.originals.rate
-    return f"its round trips are recognised {percent(ratio)} as often as photographs"
+    return f"the judges recognise its round trips {percent(ratio)} as often as photographs"
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -388,10 +390,11 @@ def _share(count: Count) -> str:
 
 
 def _size(seeds: Sequence[Count], shared: str) -> str:
-    sizes, generators = {count.n for count in seeds}, f"{len(seeds)} seeds {shared}".rstrip()
-    if len(sizes) == 1:
-        return f"{generators} x {sizes.pop():,} samples"
-    return f"{generators}, {sum(count.n for count in seeds):,} samples"
+    sizes = {count.n for count in seeds}
+    drawn = (
+        f"{sizes.pop():,} samples each" if len(sizes) == 1 else f"{sum(c.n for c in seeds):,} samples in all"
+    )
+    return f"{len(seeds)} seeds, {drawn}" + (f", {shared}" if shared else "")
 
 
 def percent(share: float, rounded: str = "nearest") -> str:

@@ -49,18 +49,19 @@ def test_a_class_no_more_frequent_than_false_positives_is_representable_only() -
     assert found.kind is Kind.REPRESENTABLE
     assert found.low == 0
     assert found.sentence == (
-        "Samoyed: not produced above 0.22 % (0 to 0.22 %, 95 %, 5 seeds x 10,000 samples); a search reaches "
-        "20 of 100 of its images, not shown to be more than of scrambled ones (18 of 100), so it says "
-        "nothing; its round trips are recognised 81 % as often as photographs: representable only."
+        "Samoyed: not produced above 0.22 % of samples (95 % interval 0 to 0.22 %; 5 seeds, 10,000 samples "
+        "each); a search reaches 20 of 100 of its images, not shown to be more than of scrambled ones (18 of "
+        "100), so it says nothing; the judges recognise its round trips 81 % as often as photographs: "
+        "representable only."
     )
 
 
 def test_a_sentence_says_what_its_seeds_share() -> None:
     found = verdict(replace(SAMOYED, shared="over one second stage"))
-    assert "95 %, 5 seeds over one second stage x 10,000 samples)" in found.sentence
+    assert "; 5 seeds, 10,000 samples each, over one second stage)" in found.sentence
     uneven = [*seeds(8, 12, 9, 11), Count(7, 9_000)]
     found = verdict(replace(SAMOYED, produced=uneven, shared="over one second stage"))
-    assert "95 %, 5 seeds over one second stage, 49,000 samples)" in found.sentence
+    assert "; 5 seeds, 49,000 samples in all, over one second stage)" in found.sentence
 
 
 def test_a_class_in_every_seed_is_produced_and_its_controls_are_named() -> None:
@@ -87,7 +88,7 @@ def test_a_class_that_it_was_trained_with_is_attributed_to_nothing() -> None:
     for attribution in ({}, {"a Gaussian": seeds(105)}):
         found = verdict(replace(PRODUCED, attribution=attribution, seen=True))
         assert found.kind is Kind.PRODUCED
-        assert found.sentence.endswith("x 10,000 samples), more often than false positives.")
+        assert found.sentence.endswith("10,000 samples each), more often than false positives.")
 
 
 def test_a_class_that_a_search_reaches_is_reachable_on_demand() -> None:
@@ -127,7 +128,7 @@ def test_a_search_that_does_not_beat_its_controls_says_so(searches, says) -> Non
 def test_a_class_that_the_codec_does_not_show_is_not_representable_whatever_else_is_missing() -> None:
     found = verdict(replace(SAMOYED, round_trips=Count(30, 300), oracle=(), produced=()))
     assert found.kind is Kind.NOT_REPRESENTABLE
-    assert "recognised 11 % as often as photographs" in found.sentence
+    assert "recognise its round trips 11 % as often as photographs" in found.sentence
 
 
 def test_an_untrained_generator_has_no_hits_and_an_upper_bound() -> None:
@@ -136,7 +137,7 @@ def test_an_untrained_generator_has_no_hits_and_an_upper_bound() -> None:
     # All 50,000 samples miss: 3.7 in 50,000 at 97.5 %, over a TPR of 0.6; the FPR has no part in it.
     assert found.high == pytest.approx(3.69 / 50_000 / 0.6, rel=0.05)
     assert (found.pi, found.low) == (0, 0)
-    assert "not produced above 0.013 % (0 to 0.013 %" in found.sentence
+    assert "not produced above 0.013 % of samples (95 % interval 0 to 0.013 %" in found.sentence
 
 
 def test_a_generator_collapsed_to_one_class_makes_all_of_it_and_nothing_else() -> None:
@@ -179,6 +180,19 @@ def test_what_is_missing_or_too_weak_is_inconclusive_and_says_what_would_settle_
     assert says in found.sentence
     assert found.sentence.startswith("Samoyed: inconclusive: ")
     assert found.limits
+
+
+def test_an_inconclusive_verdict_still_says_what_the_first_rungs_tell() -> None:
+    """As after a measurement without oracles, or with one seed: codec and search were asked all the same."""
+    found = verdict(replace(SAMOYED, searches=REACHED, oracle=()))
+    assert found.kind is Kind.INCONCLUSIVE
+    told = found.sentence.split("(what can be told: ")[1]
+    assert told.startswith("the judges recognise its round trips 81 % as often as photographs; ")
+    assert "a search reaches 60 of 100 of its images, 0.8 times as far away" in told
+    unasked = verdict(replace(SAMOYED, searches={}, oracle=(), codec=False)).sentence
+    assert "what can be told" not in unasked
+    close = replace(SAMOYED, round_trips=Count(145, 300), oracle=())  # too close to say that they are shown
+    assert "as often as photographs; " not in verdict(close).sentence.split("(what can be told: ")[1]
 
 
 def test_four_oracles_of_five_are_enough() -> None:
@@ -266,7 +280,7 @@ def test_a_bound_above_what_an_oracle_makes_denies_nothing() -> None:
     found = verdict(replace(shared, produced=seeds(0, 0, 0, 60, 700)))
     assert found.kind is Kind.INCONCLUSIVE
     assert "where a generator was trained with it" in found.sentence
-    assert "(95 %, 5 seeds over one second stage x 10,000 samples)" in found.sentence
+    assert "(95 % interval; 5 seeds, 10,000 samples each, over one second stage)" in found.sentence
 
 
 def test_a_bound_must_be_below_what_oracles_make_by_the_same_false_positives_and_by_each_control() -> None:
