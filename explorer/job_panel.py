@@ -91,7 +91,8 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
     st.markdown(
         "The cheap rungs: judges are trained, and asked about round trips, about samples of **the generator "
         "in this bundle** and of controls, and about what a search finds in its range. Nothing else is "
-        "trained, so what is *produced* stays inconclusive: that takes more seeds, and an oracle."
+        "trained, so what is *produced* stays inconclusive: that takes five seeds, and five "
+        "oracles. The sentence then says what the codec and the search tell."
         + ("" if bundle.held_out else " This bundle holds out no class, so name a new one.")
     )
     if isinstance(bundle.gan_config, PixelGanConfig):

@@ -31,7 +31,7 @@ def quality(evaluation: dict[str, Any]) -> str:
     return f"""{table}
 
 Against {evaluation["n"]:,} seen validation photographs, and as many pictures of each kind, in the features of
-{evaluation["judge"]["name"]}, which took no part in training.
+{evaluation["judge"]["name"]}, which is in no loss.
 
 *Structure*: share that a classifier takes for real training codes, not for random ones; of real ones it
 finds {structured("replays")}.

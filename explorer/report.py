@@ -10,7 +10,7 @@ from explorer.ladder import ladder
 from explorer.ladder_figure import ladder_figure
 from explorer.reachability import LEVEL, Report, default_alpha, generators, held_out, judged
 from explorer.reachability_tables import claim_table, rates_table
-from explorer.trust import reasons
+from explorer.trust import gans_asked, reasons
 from explorer.verdict import percent
 
 _STYLE = """<style>
@@ -41,6 +41,7 @@ def html_report(report: Report, bundle: Bundle, alpha: float | None = None, leve
             figure = ladder_figure(ladder(report, name, generator, alpha, level))
             parts += [
                 f"<h3>{escape(name)}</h3><p><b>{escape(verdicts[name].sentence)}</b></p>",
+                f"<p>GANs that were asked: {escape(gans_asked(report, generator))}.</p>",
                 figure.to_html(full_html=False, include_plotlyjs=script, config={"displayModeBar": False}),
             ]
             script = False

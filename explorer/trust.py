@@ -5,7 +5,10 @@ from math import exp
 from explorer.rates import pooled, share
 from explorer.reachability import (
     CODEC_SAW,
+    LATENT,
     LEVEL,
+    PIXEL,
+    SHARED,
     Report,
     SeenShares,
     at_level,
@@ -28,13 +31,15 @@ def reasons(
     limits, gate = at["thresholds"], report["gate"]
     split = report["split"]["counts"][name]
     if None in limits:
-        hit = f"nothing: {at['negatives']:,} calibration pictures are too few to promise {percent(alpha)}"
+        few = f"{at['negatives']:,} calibration pictures"
+        hit = f"nothing: {few} are too few for thresholds at {percent(alpha)}"
     else:
         both = " and ".join(percent(exp(limit)) for limit in limits)
         hit = (
             f"the judges give the class more than {both}, and the picture is as near to real round trips as "
-            f"{percent(gate['share'])} of them are. These thresholds promise a false-alarm rate of "
-            f"{percent(alpha)}, set on {at['negatives']:,} pictures of other seen classes"
+            f"{percent(gate['share'])} of them are. These thresholds were set for {percent(alpha)} of false "
+            f"alarms on {at['negatives']:,} calibration pictures of other seen classes; what was measured on "
+            "test pictures stands below"
         )
     rows = {
         "What counts as a hit": hit,
@@ -61,6 +66,7 @@ def reasons(
         rows[f"The {JUDGES.get(judge, judge)} names the right class"] = ", ".join(
             f"{told(kind)} {share(c.hits, c.n, level)}" for kind, c in rights
         )
+    rows["GANs that were asked"] = gans_asked(report, generator)
     passed = {source: pooled(counts(entries)) for source, entries in gate["passed"].items()}
     rows["The gate lets through"] = ", ".join(f"{told(s)} {percent(c.rate)}" for s, c in passed.items())
     rows["Images of the class"] = ", ".join(f"{n:,} {part}" for part, n in split.items())
@@ -79,6 +85,25 @@ def reasons(
     if verdict.limits and verdict.kind != Kind.INCONCLUSIVE:  # which says them in its sentence
         rows["What the verdict rests on"] = "; ".join(verdict.limits)
     return rows
+
+
+def gans_asked(report: Report, generator: str) -> str:
+    """Which GANs a report is about, and how they differ from the bundle's own."""
+    options = report["options"]
+    if options.get("cheap"):
+        return "the one in this bundle"
+    words = {
+        LATENT: (
+            ("images", "{:,} codes"), ("width", "a first stage of width {:,}"),
+            ("detail_images", "{:,} codes in a second stage of their own"),
+        ),
+        PIXEL: (("pixel_images", "{:,} crops"),),
+    }  # fmt: skip
+    if report.get("detail") == SHARED:
+        words[LATENT] = words[LATENT][:2]
+    given = [said.format(options[name]) for name, said in words[generator] if options.get(name)]
+    new = f"{len(report['seeds'][generator])} trained anew, not the one in this bundle"
+    return new + (f"; with {' and '.join(given)}" if given else "; as that one was trained")
 
 
 def _sum_of_seen(seen: SeenShares) -> str:

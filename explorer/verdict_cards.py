@@ -23,17 +23,19 @@ from explorer.reachability import alphas as alphas_of
 from explorer.reachability_tables import claim_table, rates_table
 from explorer.report import html_report
 from explorer.session import PRETRAINED, generation_of
-from explorer.trust import reasons
+from explorer.trust import gans_asked, reasons
 from explorer.verdict import Verdict, percent
 
 DOCS = PRETRAINED.parent / "docs" / "reachability.md"
 SIDE = 72  # CSS pixels of a picture
 
 
-@st.dialog("How this is measured", width="large")
+@st.dialog("How to read this", width="large")
 def show_docs() -> None:
-    """docs/reachability.md."""
-    st.markdown(DOCS.read_text(encoding="utf-8"))
+    """The guide at the top of docs/reachability.md."""
+    _, guide, *_ = DOCS.read_text(encoding="utf-8").split("\n## ")
+    st.markdown(guide.partition("\n")[2])
+    st.caption(f"The whole protocol: `{DOCS.relative_to(DOCS.parent.parent)}`.")
 
 
 def choose(report: Report, key: str) -> tuple[str, float, float]:
@@ -44,7 +46,7 @@ def choose(report: Report, key: str) -> tuple[str, float, float]:
     alpha = default_alpha(report)
     if len(rates) > 1:  # a slider has two ends
         alpha = middle.select_slider(
-            "False-alarm rate (alpha)", rates, alpha, format_func=percent,
+            "Judges' false-alarm rate (alpha)", rates, alpha, format_func=percent,
             help="The rate at which the judges may take a picture of another class for this one. Lower: "
             "fewer false alarms, and more of the class's own pictures missed.", key=f"alpha {key}",
         )  # fmt: skip
@@ -95,19 +97,20 @@ def show_card(
         st.subheader(name)
         st.badge(verdict.kind.value, icon=":material/balance:", color="gray")
         st.markdown(f"**{verdict.sentence}**")
+        st.caption(f"GANs that were asked: {gans_asked(report, generator)}.")
         figure = ladder_figure(ladder(report, name, generator, alpha, level), TEXT[current_theme()])
         st.plotly_chart(figure, config={"displayModeBar": False}, key=f"ladder {name}")
         st.caption(
-            "Shares of pictures that are hits, with exact intervals over seeds; the coloured band spans the "
-            "seen classes. The last axis grows with the square root. The sentence allows for what the judges "
-            "miss and for their false alarms; the marks are as counted, and images that were remade several "
-            "times count for what that is worth."
+            "Shares of pictures that are hits, with intervals that allow for what seeds differ; the coloured "
+            "band spans the seen classes. The last axis grows with the square root. The sentence allows for "
+            "what the judges miss and for their false alarms; the marks are as counted, and images that were "
+            "remade several times count for what that is worth."
         )
         show_pictures(bundle, report, name, generator, photographs)
         with st.expander("Why should I believe this?", icon=":material/help:"):
             why = reasons(report, name, generator, alpha, verdict, level)
             st.markdown("| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in why.items()))
-            if DOCS.is_file() and st.button("How this is measured", key=f"docs {name}"):
+            if DOCS.is_file() and st.button("How to read this", key=f"docs {name}"):
                 show_docs()
 
 

@@ -29,6 +29,7 @@ from explorer.examples import tiles
 from explorer.measured import REACHABILITY
 from explorer.reachability import judged as verdicts_of
 from explorer.report import html_report
+from explorer.verdict import Kind
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -171,14 +172,18 @@ def test_a_card_shows_pictures_and_why_to_believe_it(bundles, monkeypatch):
     shown = text(at)
     assert "Highest-scoring of 10,000 samples" in shown
     assert "The linear judge names the right class" in shown
-    assert "set on 1,000 pictures of other seen classes" in shown
+    assert "of false alarms on 1,000 calibration pictures of other seen classes" in shown
     assert "| 0 (seen) |" in shown
     sources = next(box for box in at.selectbox if box.label == "Samples of")
     assert sources.options == ["latent", "oracle", "interpolations"]
     sources.set_value("oracle").run()
     assert not at.exception
-    next(b for b in at.button if b.label == "How this is measured").click().run()
-    assert "Is a held-out class within reach?" in text(at)
+    assert "GANs that were asked: 5 trained anew" in shown
+    next(b for b in at.button if b.label == "How to read this").click().run()
+    guide = text(at)
+    assert all(f"| {kind.value} |" in guide for kind in Kind)  # every verdict there may be
+    assert "pretrained/imagewoof64" not in guide  # and none of what was found
+    assert "docs/reachability.md" in guide
 
 
 def test_the_table_holds_every_count_once(bundles):

@@ -5,7 +5,7 @@ from copy import deepcopy
 import pytest
 
 from explorer.reachability import CODEC_SAW, SHARED, judged, seen_shares
-from explorer.trust import reasons
+from explorer.trust import gans_asked, reasons
 from tests.support import remade_eight_times, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
@@ -20,6 +20,20 @@ def test_the_seeds_stand_beside_those_of_the_oracle():
         "latent GAN 8, 12, 9, 11, 7 of 10,000 samples each; "
         "oracle, trained with the class 400, 380, 500, 450, 300 of 10,000 samples each"
     )
+
+
+def test_the_gans_that_were_asked_are_said_to_be_others_than_the_bundles():
+    assert (
+        gans_asked(FOUND, "latent") == "5 trained anew, not the one in this bundle; as that one was trained"
+    )
+    given = {"images": 1_500_000, "width": 256, "detail_images": 300_000, "pixel_images": None}
+    shorter = {**FOUND, "options": {**FOUND["options"], **given}}
+    assert gans_asked(shorter, "latent") == (
+        "5 trained anew, not the one in this bundle; with 1,500,000 codes and a first stage of width 256 and "
+        "300,000 codes in a second stage of their own"
+    )
+    assert "second stage" not in gans_asked({**shorter, "detail": SHARED}, "latent")
+    assert gans_asked({**FOUND, "options": {"cheap": True}}, "latent") == "the one in this bundle"
 
 
 def test_a_seen_class_has_no_oracle_and_what_is_said_follows_alpha():
@@ -92,4 +106,4 @@ def test_every_false_positive_control_has_its_rate_and_n():
     found = why("3")
     assert found["False positives: round trips of others"].endswith("of 3,000")
     assert found["True positives"].startswith("0.600")
-    assert "1 %, set on 1,000 pictures" in found["What counts as a hit"]
+    assert "set for 1 % of false alarms on 1,000 calibration pictures" in found["What counts as a hit"]

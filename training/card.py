@@ -157,10 +157,10 @@ the {len(manifest["classes"])} classes.
 
 Generated codes against codes of seen validation images, n = {gan["n"]} each. {about.codes}
 *Gaussian*: draws from a Gaussian with the mean and covariance of the training codes{about.start}.
-It is at the floor of the Frechet distance by construction and shows no subject, so this distance alone proves
-nothing.
+By construction it is near the real codes in Frechet distance, and shows no subject, so this distance alone
+proves nothing.
 
-| measure | generated | Gaussian | train vs val (floor) |
+| measure | generated | Gaussian | train vs val (real against real) |
 | --- | --- | --- | --- |
 {measures}
 

@@ -1,4 +1,4 @@
-"""Measure a bundle's generator and its codec in the features of a judge that took no part in training.
+"""Measure a bundle's generator and its codec in the features of a judge that is in no loss.
 
     python -m training.evaluate pretrained/imagewoof64
 

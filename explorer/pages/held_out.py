@@ -60,8 +60,8 @@ def show_codec(bundle: Bundle) -> None:
         } | {
             title: share(values[key], values["n"])
             for key, title in (
-                ("recognised_original", "recognised, original"),
-                ("recognised_round_trip", "recognised, round trip"),
+                ("recognised_original", "named right, original"),
+                ("recognised_round_trip", "named right, round trip"),
             )
             if key in values
         }
@@ -70,8 +70,9 @@ def show_codec(bundle: Bundle) -> None:
         "Round trip: encode, then decode. PSNR and SSIM: higher is nearer to the original. Sharpness: ratio "
         "to the original's."
         + (
-            " Recognised: share to which the judge gives their own class, among these "
-            f"{len(bundle.classes)}; in brackets its 95 % Wilson interval."
+            " Named right: share to which the ImageNet classifier gives their own class, among these "
+            f"{len(bundle.classes)}; in brackets its 95 % Wilson interval. (The verdict's judges are others, "
+            "and recognise what passes their thresholds.)"
             if any("recognised_original" in v for v in bundle.manifest["metrics"]["codec"].values())
             else ""
         )
@@ -79,8 +80,8 @@ def show_codec(bundle: Bundle) -> None:
 
 
 def show_judge(bundle: Bundle, classes: list[str]) -> None:
-    """What the independent judge calls photographs, round trips and generated samples."""
-    st.subheader("What does an independent judge call them?")
+    """What the ImageNet judge calls photographs, round trips and generated samples."""
+    st.subheader("What does an ImageNet classifier call them?")
     name = bundle.manifest["judge"]["name"]
     if name is None:
         st.info("The ImageNet judge does not know these classes, so it was not asked.")
@@ -97,7 +98,7 @@ def show_judge(bundle: Bundle, classes: list[str]) -> None:
     st.caption(
         "Pictures whose first guess, of ImageNet's 1,000 names, is that of the class; in brackets the 95 % "
         "Wilson interval of the share. Photographs are judged cropped, as the autoencoder got them; those of "
-        f"seen classes are validation images. Judge: {name}; it took no part in training. It errs, too: read "
+        f"seen classes are validation images. Judge: {name}, which is in no loss. It errs, too: read "
         "its rates on other pictures beside its rate on photographs."
     )
 

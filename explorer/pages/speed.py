@@ -62,7 +62,7 @@ def show_race(bundle: Bundle, race: dict[str, Any]) -> None:
         f"Preset {options['preset']}; {options['budget']:g} minutes of training for each, in turns of a few "
         f"seconds in one process on {race['device']}; judging off the clock. Quality: Fréchet distance of "
         f"{race['n']:,} samples to as many seen validation photographs in the features of "
-        f"{race['judge']['name']}, which took no part in training. A quality that was not reached within the "
+        f"{race['judge']['name']}, which is in no loss. A quality that was not reached within the "
         "budget has no time. Evaluations come after seconds that double, and a quality is reached somewhere "
         "between two of them: so ratios are ranges."
         + (f" Joined when the others were done: {', '.join(NAMES.get(n, n) for n in late)}." if late else "")
