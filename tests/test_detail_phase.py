@@ -26,6 +26,7 @@ from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError, preset_options
 from training.codes import weights_digest
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
+from training.evaluate import modelled
 from training.files import read_json, write_json
 from training.known_truth import KnownTruth, KnownTruthOptions
 from training.latent_gan import LatentGanOptions, run_latent_gan
@@ -399,6 +400,13 @@ def test_images_are_remade_by_the_second_stages_that_are_asked_about(path, folde
         noise = torch.randn(len(codes), 2 * 16, generator=torch.Generator().manual_seed(1_000_003 * repeat))
         expected = generator.refine(standard.to_latents(torch.from_numpy(codes)), noise)
         np.testing.assert_array_equal(pictures, sources.decoded(expected.numpy()))
+    drawn.clear()
+    run.judge_training(TRAINING_CUT)  # each image by one of them, and at its own place
+    ((name, pictures),) = drawn.items()
+    codes = run.bundle.real_codes[run.trained_rows]
+    for i, remaker in enumerate(sources.remakers):
+        assert remaker.key in name
+        np.testing.assert_array_equal(pictures[i::2], sources.at_best(codes[i::2], remaker))
     rows = run.judged_rows[:4]
     np.testing.assert_array_equal(run.real(CUT, rows), sources.at_best(run.bundle.real_codes[rows], own))
 
@@ -440,3 +448,21 @@ def test_an_oracles_second_stage_sees_the_held_out_class(folder):
     plain = detail_phase.DetailPhase(replace(given, latent_gan=folder / "gan"), torch.device("cpu"))
     assert len(oracle.real) > len(plain.real)
     assert torch.equal(oracle.real[: len(plain.real)], plain.real)
+
+
+def test_the_components_of_whole_codes_are_those_of_training_codes(bundle):
+    training = torch.from_numpy(bundle.real_codes[bundle.splits == "train"])
+    latents = modelled(bundle).to_latents(training)
+    assert latents.shape[1] == training.shape[1]
+    torch.testing.assert_close(latents.mean(0), torch.zeros(latents.shape[1]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(latents.std(0), torch.ones(latents.shape[1]), atol=0.01, rtol=0)
+
+
+def test_real_codes_are_shown_with_the_noise_that_was_asked_for(folder, monkeypatch):
+    shown: list[torch.Tensor] = []
+    for noise in (0.0, 2.0):
+        given = replace(options(folder, f"noise-{noise}", code_noise=noise), z_dim=4 + 2 * 16)
+        phase = detail_phase.DetailPhase(given, torch.device("cpu"))
+        monkeypatch.setattr(phase.pair, "step", lambda index, real, make: shown.append(real))
+        phase.step(0)
+    assert (shown[1] - shown[0]).std().item() == pytest.approx(2, rel=0.1)

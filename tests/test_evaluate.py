@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from explorer.bundle import BundleError
 from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle
+from explorer.decoding import encode
 from explorer.measured import EVALUATION
 from tests.support import one_sentence
 from training import seed_table
@@ -294,3 +296,24 @@ def test_bundles_that_were_not_evaluated_have_no_table(evaluated, tmp_path):
     (bare / "bundle.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="was not evaluated"):
         seed_table.main(seed_table.SeedTableOptions((bare,)))
+
+
+def test_memorisation_is_of_training_images_and_their_mirrors_beside_unseen_ones(evaluated, monkeypatch):
+    from training import evaluate as module
+
+    compared, replayed = [], []
+    in_components = module._in_components
+    monkeypatch.setattr(module, "memorisation_test", lambda *points: compared.append(points) or {})
+    monkeypatch.setattr(
+        module, "_in_components", lambda *given: replayed.append(given[2]) or in_components(*given)
+    )
+    options = EvaluateOptions(bundle=evaluated, cache=evaluated.parent / "cache", device="cpu")
+    bundle, dataset = open_evaluated(options)
+    evaluate(bundle, replace(dataset, options=replace(dataset.options, mirror=True)), options)
+    train, val = (bundle.real_codes[dataset.indices(split)] for split in ("train", "val"))
+    assert {code.tobytes() for code in replayed[0]} <= {code.tobytes() for code in train}
+    mirrored = dataset.centers(dataset.indices("train")).numpy()[:, :, ::-1]
+    known = np.concatenate([train, encode(bundle.load_autoencoder(), mirrored)])
+    for found, codes in zip(compared[0][1:3], (val, known), strict=True):
+        expected = bundle.standardisation.to_latents(torch.from_numpy(codes)).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4)

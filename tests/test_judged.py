@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from explorer.reachability import CLASS, CUT, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS, TRAINING_CUT
+from explorer.reachability import CLASS, CUT, GATED, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS, TRAINING_CUT
 from explorer.replication import worth_of_repeats
 from explorer.verdict import OTHER, SCRAMBLED
 from training.hits import Scored
@@ -103,8 +103,10 @@ def test_what_searches_found_is_counted_by_class_and_kind(judged):
     rows, z = np.array([0, 1, 2]), torch.zeros(6, 2)
     labels, scrambled = np.array([0, HELD_OUT, HELD_OUT] * 2), np.repeat([False, True], 3)
     relative = np.array([1, 2, 4, 7, 8, 9.0])
+    other = np.array([1, 2, 30, 7, 8, 9.0])  # one is found far off: a median does not mind
     found = [
-        Searched(seed, rows, labels, scrambled, scored([0.9] * 3 + [0.1] * 3), relative, z) for seed in (0, 1)
+        Searched(seed, rows, labels, scrambled, scored([0.9] * 3 + [0.1] * 3), far, z)
+        for seed, far in enumerate((relative, other))
     ]
     judged = replace(judged, searched={"latent": found})
     assert judged.level(HELD_OUT, 0.05)["searches"]["latent"] == {
@@ -141,3 +143,45 @@ def test_a_permuted_judge_that_cannot_tell_pictures_apart_counts_nothing(judged)
     assert dull.level(HELD_OUT, 0.05)["samples"] == judged.level(HELD_OUT, 0.05)["samples"]
     # Where so few images allow no false alarm at all, none is missed.
     assert dull.level(HELD_OUT, 0.01)[PERMUTED] == {"latent": {"hits": 0, "n": 8}}
+
+
+def test_thresholds_and_gate_rest_on_calibration_images_and_rates_on_test_images(judged):
+    """Test images that fool the judges are false alarms, and move neither thresholds nor gate."""
+    tested, others = judged.parts == TEST, judged.labels != HELD_OUT
+    p = np.where(tested & others, 0.8, np.exp(judged.real[CUT].judges[:, 0, HELD_OUT]))
+    moved = replace(judged, real=dict.fromkeys(REAL, scored(p, np.where(tested, 0.0, 1.0))))
+    assert moved.within == 1
+    level = moved.level(HELD_OUT, 0.05)
+    np.testing.assert_allclose(np.exp(level["thresholds"]), 0.39, rtol=1e-5)
+    assert level["false_positives"][ROUND_TRIPS] == {"hits": 80, "n": 80}
+
+
+def test_images_of_other_held_out_classes_are_no_negatives(judged):
+    level = replace(judged, held_out=[1, HELD_OUT]).level(HELD_OUT, 0.05)
+    assert level["negatives"] == level["false_positives"][ROUND_TRIPS]["n"] == 40  # of class 0 alone
+
+
+def test_judges_with_permuted_labels_have_thresholds_of_their_own(judged):
+    """They give every picture a twentieth of what the others give it: as many hits."""
+
+    def lower(scores: Scored) -> Scored:
+        return replace(scores, permuted=scores.permuted - 3)
+
+    moved = replace(
+        judged, real={kind: lower(scores) for kind, scores in judged.real.items()},
+        made={"latent": {seed: lower(scores) for seed, scores in judged.made["latent"].items()}},
+    )  # fmt: skip
+    assert moved.level(HELD_OUT, 0.05)[PERMUTED] == {"latent": {"hits": 3, "n": 8}}
+
+
+def test_true_samples_of_a_pixel_gan_must_pass_the_gate_too(judged):
+    assert judged.level(HELD_OUT, 0.05)[GATED] == {"hits": 7, "n": 10}
+
+
+def test_each_judge_is_counted_by_its_own_answers(judged):
+    answers = np.log(0.97 * np.eye(CLASSES, dtype=np.float32)[judged.labels] + 0.01)
+    photographs = judged.real[PHOTOGRAPHS]
+    judges = np.stack([photographs.judges[:, 0], answers], 1)
+    right = replace(judged, real={PHOTOGRAPHS: replace(photographs, judges=judges)}).right()
+    assert right["network"][PHOTOGRAPHS] == {"hits": 90, "n": 90}
+    assert right["head"][PHOTOGRAPHS] == {"hits": 43, "n": 90}

@@ -88,3 +88,26 @@ def test_the_figure_does_without_seen_classes_and_without_a_rung():
     figure = ladder_figure(shown)
     assert not figure.layout.shapes
     assert "not measured" in " ".join(a.text for a in figure.layout.annotations)
+
+
+def test_every_mark_has_its_own_counts_and_the_band_is_that_of_the_seen_classes():
+    found = copy.deepcopy(FOUND)
+    for name, hits in zip("012", (90, 30, 60), strict=True):
+        at = found["classes"][name]["levels"]["0.01"]
+        at["round trips"] = {"hits": hits, "n": 300}
+        at["samples"]["latent"] = [{"hits": hits, "n": 10_000}] * 5
+    representable, reachable, produced = ladder(found, "3", "latent", 0.01)
+    assert (representable.band, produced.band) == ((0.1, 0.3), (0.003, 0.009))
+    assert [m.rate for m in representable.marks] == [0.76, 0.6, 0.94, 0.001]
+    assert [m.rate for m in reachable.marks] == [6 / 32, 20 / 32, 5 / 32, 1 / 32]
+    assert [m.rate for m in produced.marks] == pytest.approx(
+        [0.00094, 0.0406, 0.0009, 0.0005, 0.0006, 0, 0.001]
+    )
+
+
+def test_error_bars_reach_from_the_lower_to_the_upper_end():
+    shown = rungs()
+    marks = [(m, sqrt if rung is shown[2] else float) for rung in shown for m in rung.marks]
+    for trace, (m, place) in zip(ladder_figure(shown).data, marks, strict=True):
+        (x,), (up,), (down,) = trace.x, trace.error_x.array, trace.error_x.arrayminus
+        assert (x - down, x, x + up) == pytest.approx((place(m.low), place(m.rate), place(m.high)))

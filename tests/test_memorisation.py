@@ -83,3 +83,9 @@ def test_nearest_pairs_are_sorted_and_each_training_image_occurs_once():
 
 def test_nearest_pairs_may_be_fewer_than_asked():
     assert len(nearest_pairs(normal(0, 3), normal(1, 2), 10)) <= 2
+
+
+def test_the_half_that_sets_the_threshold_is_not_the_half_that_checks_it():
+    """Of two unseen points each is a half, and the threshold is one of their distances."""
+    ends, unseen = np.array([[0.0], [100.0]], np.float32), np.array([[1.0], [3.0]], np.float32)
+    assert memorisation_test(unseen, unseen, ends, unseen)["threshold"] in (1, 3)

@@ -44,12 +44,12 @@ from training.hits import Scored
 from training.judged import REAL
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
 from training.metrics_log import read_metrics
-from training.oracle import SightedAutoencoderOptions
+from training.oracle import SightedAutoencoderOptions, dosed_images
 from training.picture_sources import PictureSources, oracle_name
 from training.presets import PRESETS
 from training.protocol import Reachability, ReachabilityOptions
 from training.reachability import check_unchanged, parse_seeds, run_reachability
-from training.splits import CALIBRATION, LEARN
+from training.splits import CALIBRATION, LEARN, TEST
 
 ALPHA = 0.02
 SAMPLES = 1500
@@ -563,3 +563,84 @@ def test_evidence_takes_the_harder_of_two_true_positives(toy):
     level = report["classes"]["7"]["levels"][f"{ALPHA:g}"]
     given = evidence(report, "7", LATENT, ALPHA)
     assert given.tpr.rate == min(level[k]["hits"] / level[k]["n"] for k in (ROUND_TRIPS, CUT))
+
+
+# Which images take which part
+
+
+def test_ranges_are_searched_for_test_images_and_these_scrambled(tmp_path, monkeypatch):
+    """Each find's distance is over that of its target's nearest training image."""
+    run = Reachability(options(tmp_path, targets=2))
+    run.sources.enter_controls()
+    monkeypatch.setattr(run, "score", lambda *_: None)
+    monkeypatch.setattr(
+        protocol,
+        "search",
+        lambda _, goal, z_dim, **__: (torch.zeros(len(goal), z_dim), torch.ones(len(goal))),
+    )
+    run.search_range(UNTRAINED, 0)
+    (found,) = run.judged.searched[UNTRAINED]
+    rows, codes, _ = run.wanted
+    assert (set(run.parts[rows]), run.labels[rows].tolist()) == ({TEST}, np.repeat(range(10), 2).tolist())
+    assert found.labels.tolist() == [*run.labels[rows]] * 2
+    assert found.scrambled.tolist() == [False] * 20 + [True] * 20
+    np.testing.assert_allclose(codes[:20], run.bundle.real_codes[rows], atol=0.2)  # as the bundle rounds them
+    training = run.bundle.real_codes[run.bundle.splits == "train"]
+    nearest = [np.linalg.norm(training - code, axis=1).min() for code in codes]
+    np.testing.assert_allclose(found.relative, 1 / np.array(nearest), rtol=1e-3)
+
+
+def test_controls_without_a_gan_know_training_codes_alone(tmp_path, monkeypatch):
+    run, known = Reachability(options(tmp_path)), []
+    control = picture_sources.CONTROLS["Gaussian"]
+    monkeypatch.setitem(
+        picture_sources.CONTROLS,
+        "Gaussian",
+        lambda latents, *of: known.append(latents) or control(latents, *of),
+    )
+    run.sources.enter_controls()
+    run.sources["Gaussian"][0].draw(torch.zeros(3, 1))
+    codes = torch.from_numpy(run.bundle.real_codes[run.bundle.splits == "train"])
+    np.testing.assert_array_equal(known[0], run.bundle.standardisation.to_latents(codes))
+
+
+@pytest.mark.parametrize("kind", ["latent", "pixel", "sighted"])
+def test_no_oracle_sees_an_image_that_is_judged_however_they_are_split(tmp_path, monkeypatch, kind):
+    asked = []
+
+    def stop(given):
+        asked.append(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(picture_sources, "run_oracle", stop)
+    run = Reachability(options(tmp_path, split_seed=1))
+    train = {
+        "latent": lambda: run.sources.train_oracle(1.0, 0),
+        "pixel": lambda: run.sources.train_pixel_oracle(0),
+        "sighted": lambda: run.sources.train_sighted_oracle(0),
+    }[kind]
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert not set(dosed_images(run.dataset, asked[0].dose, asked[0].split_seed)) & set(run.judged_rows)
+
+
+def test_every_seed_draws_z_of_its_own_and_other_numbers_of_samples_are_judged_anew(tmp_path, monkeypatch):
+    keys = []
+    for samples in (50, 60):
+        run = Reachability(options(tmp_path, samples=samples))
+        run.sources.enter_controls()
+        monkeypatch.setattr(run, "score", lambda name, key, draw: keys.append((name, key)))
+        run.judge_samples(UNTRAINED, 0)
+    assert keys[0] != keys[1]
+    source = run.sources[UNTRAINED][0]
+    first, again, second = (run.sampled_z(source, seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.isclose(first, second).any(1).all()
+
+
+def test_the_pictures_that_are_shown_are_the_best_ones_best_first(toy):
+    examples = toy[1]["classes"]["7"]["examples"]
+    scores = [found["probability"] for found in examples["samples"].values()]
+    assert any(score[0] > score[-1] for score in scores)
+    assert all(score == sorted(score, reverse=True) for score in scores)
+    assert all(found["relative"] == sorted(found["relative"]) for found in examples["searches"].values())

@@ -7,10 +7,10 @@ import io
 from explorer.bundle_reading import open_bundle
 from explorer.counts_table import counts_csv
 from explorer.rates import Count, clopper_pearson, wilson_interval
-from explorer.reachability import conclusive, evidence, judged
+from explorer.reachability import conclusive, evidence, judged, judged_among
 from explorer.reachability_tables import claim_table, rates_table, summary
 from explorer.replication import effective_count
-from explorer.verdict import Kind
+from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Kind
 from tests.support import ROOT, remade_eight_times, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
@@ -114,3 +114,21 @@ def test_what_images_remade_several_times_are_worth_is_said_to_be_that():
     worth = [r["worth_of"] for r in rows if r["source"] == "cut round trips" and r["alpha"] == "0.01"]
     assert worth[0] == "300 images x 8"
     assert not any(r["worth_of"] for r in rows if r["rung"] == "produced")
+
+
+def test_each_search_is_compared_with_its_own_controls():
+    found = evidence(FOUND, "3", "latent", 0.01).searches
+    assert {kind: (search.reached, search.distance) for kind, search in found.items()} == {
+        HELD_OUT: (Count(6, 32), 0.9), SCRAMBLED: (Count(5, 32), 0.95), UNTRAINED: (Count(1, 32), 0.9),
+    }  # fmt: skip
+
+
+def test_a_report_is_conclusive_only_where_every_held_out_class_has_a_verdict():
+    found = tiny_reachability("0123", "23", {0.01: (8, 12, 9, 11, 7)})
+    assert conclusive(found)
+    found["classes"]["2"]["levels"]["0.01"]["samples"]["oracle"] = []
+    assert not conclusive(found)
+
+
+def test_held_out_classes_are_not_adjusted_for_the_seen_ones():
+    assert judged(FOUND, "latent", 0.05)["3"] == judged_among(FOUND, ["3"], "latent", 0.05)["3"]

@@ -121,7 +121,7 @@ def test_seeds_are_worth_no_more_than_their_samples_and_an_interval_is_no_narrow
     assert high >= pooled[1] - 1e-4
 
 
-@given(SEEDS, st.integers(1, 500))
+@given(st.lists(st.integers(0, 1_000), min_size=2, max_size=8), st.integers(1, 500))
 def test_more_hits_in_every_seed_never_lower_the_lower_end(hits, more) -> None:
     before, after = ([Count(h + extra, 2_500) for h in hits] for extra in (0, more))
     assert seed_interval(after, TPR, FPR)[0] >= seed_interval(before, TPR, FPR)[0] - 1e-4
@@ -215,3 +215,11 @@ def test_the_chance_to_rank_above_all_is_that_of_every_order(seeds, others, leas
     highest = [max(set(range(seeds + others)) - set(order), default=-1) for order in orders]
     above = sum(sum(r > top for r in order) >= least for order, top in zip(orders, highest, strict=True))
     assert chance_above_all(seeds, others, least) == pytest.approx(above / len(orders))
+
+
+def test_larger_seeds_weigh_more() -> None:
+    # p = 0.0175; of the variance a quarter and three quarters, squared, are the weights of the deviations.
+    variance = 2 * ((0.25 * 0.0075) ** 2 + (0.75 * 0.0025) ** 2)
+    worth = 0.0175 * 0.9825 / variance * (1.959964 / 12.706205) ** 2
+    found = effective_count([Count(10, 1_000), Count(60, 3_000)])
+    assert found == pytest.approx((0.0175 * worth, worth))
