@@ -1,8 +1,9 @@
-"""Every count of a report as one long table."""
+"""Every count of a report with its interval: beside it, or as one long table."""
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from explorer.rates import Count, clopper_pearson
 from explorer.reachability import CUT, LEVEL, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS, Report, alphas, counts
@@ -12,6 +13,19 @@ COLUMNS = (
     "low", "high", "method", "worth_of",
 )  # fmt: skip
 METHOD = "Clopper-Pearson, {:g} %"
+
+
+def with_intervals(found: Any, level: float = LEVEL) -> Any:
+    """What a report holds, with ``interval`` beside each count: its exact ends, as fractions."""
+    if isinstance(found, Mapping):
+        inner = {key: with_intervals(value, level) for key, value in found.items()}
+        if {"hits", "n"} <= found.keys():
+            ends = clopper_pearson(found["hits"], found["n"], level)
+            inner["interval"] = [float(f"{end:.6g}") for end in ends]
+        return inner
+    if isinstance(found, list | tuple):
+        return [with_intervals(value, level) for value in found]
+    return found
 
 
 def counts_csv(report: Report, level: float = LEVEL) -> str:

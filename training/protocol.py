@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from explorer.counts_table import with_intervals
 from explorer.decoding import data_uri, encode, grid
 from explorer.latent import nearest
 from explorer.networks import GanConfig, PixelGanConfig
@@ -25,6 +26,7 @@ from explorer.reachability import (
     CLASS,
     CUT,
     LATENT,
+    LEVEL,
     PHOTOGRAPHS,
     ROUND_TRIPS,
     SHARED,
@@ -380,6 +382,7 @@ class Reachability:
                 found[name]["examples"] = self.examples(label)
         return {
             "format": 1,
+            "intervals": {"method": "Clopper-Pearson", "level": LEVEL},
             "command": command_line(),
             "options": options_json(o),
             "versions": package_versions(),
@@ -398,14 +401,18 @@ class Reachability:
                     for i, name in enumerate(classes)
                 },
             },
-            "gate": {"share": PASSING, "distance": judged.within, "passed": judged.passed()},
-            "judges": judged.right(),
+            "gate": {
+                "share": PASSING,
+                "distance": judged.within,
+                "passed": with_intervals(judged.passed()),
+            },
+            "judges": with_intervals(judged.right()),
             "alphas": list(o.alphas),
             "seeds": {name: list(by_seed) for name, by_seed in judged.made.items()},
             "samples": o.samples,
             "new_class": self.new
             and {"name": self.new.name, "photographs": len(self.new.names), "sha256": self.new.digest},
-            "classes": found,
+            "classes": with_intervals(found),
         }
 
     @property

@@ -1,0 +1,48 @@
+"""Every count of a report stands beside its interval."""
+
+from typing import Any
+
+import pytest
+
+from explorer.bundle_reading import open_bundle
+from explorer.counts_table import with_intervals
+from explorer.rates import clopper_pearson
+from explorer.reachability import LEVEL
+from tests.support import ROOT
+
+SHIPPED = sorted(path.parent for path in (ROOT / "pretrained").glob("*/reachability.json"))
+
+
+def counts_in(found: Any) -> list[dict[str, Any]]:
+    """Every count of a report, wherever it stands."""
+    if isinstance(found, dict):
+        own = [found] if {"hits", "n"} <= found.keys() else []
+        return own + [count for value in found.values() for count in counts_in(value)]
+    return [count for value in found for count in counts_in(value)] if isinstance(found, list) else []
+
+
+def test_an_interval_stands_beside_each_count_and_nothing_else_changes():
+    found = {
+        "a": [{"hits": 3, "n": 10}, {"hits": 0, "n": 0}],
+        "b": {"hits": 5, "n": 5, "images": 2},
+        "c": "x",
+    }
+    given = with_intervals(found, 0.9)
+    first, empty, worth = counts_in(given)
+    assert first["interval"] == pytest.approx(clopper_pearson(3, 10, 0.9), rel=1e-5)
+    assert empty["interval"] == [0, 1]
+    assert worth["interval"][1] == 1
+    for count in (first, empty, worth):
+        del count["interval"]
+    assert given == found
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_count_of_a_shipped_report_has_its_interval(path):
+    report = open_bundle(path).reachability
+    assert report is not None
+    assert report["intervals"] == {"method": "Clopper-Pearson", "level": LEVEL}
+    found = counts_in(report)
+    assert len(found) > 1_000
+    for count in found[::7]:
+        assert count["interval"] == pytest.approx(clopper_pearson(count["hits"], count["n"], LEVEL), rel=1e-5)
