@@ -414,6 +414,14 @@ def tiny_race(**curves: list[tuple[float, float]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def counts_in(found: Any) -> list[dict[str, Any]]:
+    """Every count of a report, wherever it stands."""
+    if isinstance(found, dict):
+        own = [found] if {"hits", "n"} <= found.keys() else []
+        return own + [count for value in found.values() for count in counts_in(value)]
+    return [count for value in found for count in counts_in(value)] if isinstance(found, list) else []
+
+
 def tiny_reachability(
     classes: Iterable[str], held_out: Iterable[str], produced: Mapping[float, Iterable[int]]
 ) -> dict[str, Any]:

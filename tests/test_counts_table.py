@@ -1,24 +1,14 @@
 """Every count of a report stands beside its interval."""
 
-from typing import Any
-
 import pytest
 
 from explorer.bundle_reading import open_bundle
 from explorer.counts_table import with_intervals
 from explorer.rates import clopper_pearson
 from explorer.reachability import LEVEL
-from tests.support import ROOT
+from tests.support import ROOT, counts_in
 
 SHIPPED = sorted(path.parent for path in (ROOT / "pretrained").glob("*/reachability.json"))
-
-
-def counts_in(found: Any) -> list[dict[str, Any]]:
-    """Every count of a report, wherever it stands."""
-    if isinstance(found, dict):
-        own = [found] if {"hits", "n"} <= found.keys() else []
-        return own + [count for value in found.values() for count in counts_in(value)]
-    return [count for value in found for count in counts_in(value)] if isinstance(found, list) else []
 
 
 def test_an_interval_stands_beside_each_count_and_nothing_else_changes():

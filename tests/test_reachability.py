@@ -36,7 +36,7 @@ from explorer.reachability import (
 )
 from explorer.replication import seed_interval
 from explorer.verdict import HELD_OUT, OTHER, SCRAMBLED, Kind
-from tests.support import copy_unmeasured, one_sentence
+from tests.support import copy_unmeasured, counts_in, one_sentence
 from training import picture_sources, protocol
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, check_options
@@ -85,6 +85,9 @@ def test_the_report_is_in_the_bundle_and_every_class_can_be_judged_from_it(toy):
     folder, report = toy
     kept = open_bundle(folder / "digits").reachability
     assert kept == json.loads(json.dumps(report))
+    counted = counts_in(kept)
+    assert counted
+    assert all(len(count["interval"]) == 2 for count in counted)
     for alpha in alphas(kept):
         found = judged(kept, LATENT, alpha)
         assert set(found) == set("0123456789")
