@@ -19,7 +19,8 @@ from explorer.bundle_reading import open_bundle
 from explorer.decoding import encode
 from explorer.measured import REACHABILITY
 from explorer.new_class import FILE, NewClass, measured_folders, read_measured
-from explorer.reachability import LATENT, judged
+from explorer.rates import Count
+from explorer.reachability import LATENT, counts, judged
 from tests.support import file_names, one_sentence, tiny_reachability
 from training import new_class
 from training.cli import UserError
@@ -72,7 +73,7 @@ def test_it_is_asked_about_as_a_held_out_class_is(measured):
     assert [name for name, found in report["classes"].items() if found["held_out"]] == ["7", "stripes"]
     assert report["split"]["counts"]["stripes"] == {"learn": 20, "calibration": 10, "test": 10}
     level = report["classes"]["stripes"]["levels"]["0.05"]
-    assert level["photographs"] == {"hits": 10, "n": 10}  # nothing is easier to tell from digits
+    assert counts([level["photographs"]]) == [Count(10, 10)]  # nothing is easier to tell from digits
     (drawn,) = level["samples"][LATENT]
     assert drawn["n"] == 60
     assert drawn["hits"] < 10  # and digits are drawn, not stripes

@@ -275,7 +275,7 @@ def test_a_pixel_gan_is_judged_by_photographs_and_its_own_untrained_kind(toy):
     level["searches"][PIXEL] = level["searches"][LATENT]
     report["classes"]["7"]["distances"][PIXEL] = report["classes"]["7"]["distances"][LATENT]
     found = evidence(report, "7", PIXEL, ALPHA)
-    assert found.tpr == Count(**level[GATED])
+    assert found.tpr == Count(level[GATED]["hits"], level[GATED]["n"])
     assert set(found.fpr) == {OTHERS[PHOTOGRAPHS], PERMUTED}
     assert set(found.searches) == {HELD_OUT, SCRAMBLED, OTHER}  # no untrained pixel GAN was searched
     latent = evidence(report, "7", LATENT, ALPHA)
