@@ -135,9 +135,7 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
     chosen = choose(report, only)
     generator, alpha, level = chosen
     if not only:
-        with st.expander(
-            "The claim in one table", expanded=len(generators(report)) > 1, icon=":material/table:"
-        ):
+        with st.expander("The claim in one table", icon=":material/table:"):
             st.markdown(claim_table(report, alpha, level))
             st.caption(
                 f"Produced: with its {100 * level:g} % interval over seeds, corrected for judges' errors. "
