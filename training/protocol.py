@@ -380,7 +380,7 @@ class Reachability:
             }
             if label in judged.held_out:
                 found[name]["examples"] = self.examples(label)
-        return {
+        report = {
             "format": 1,
             "intervals": {"method": "Clopper-Pearson", "level": LEVEL},
             "command": command_line(),
@@ -401,19 +401,16 @@ class Reachability:
                     for i, name in enumerate(classes)
                 },
             },
-            "gate": {
-                "share": PASSING,
-                "distance": judged.within,
-                "passed": with_intervals(judged.passed()),
-            },
-            "judges": with_intervals(judged.right()),
+            "gate": {"share": PASSING, "distance": judged.within, "passed": judged.passed()},
+            "judges": judged.right(),
             "alphas": list(o.alphas),
             "seeds": {name: list(by_seed) for name, by_seed in judged.made.items()},
             "samples": o.samples,
             "new_class": self.new
             and {"name": self.new.name, "photographs": len(self.new.names), "sha256": self.new.digest},
-            "classes": with_intervals(found),
+            "classes": found,
         }
+        return with_intervals(report)
 
     @property
     def detail(self) -> str | None:
