@@ -4,7 +4,7 @@ A judge finds hits at the rate ``p = pi TPR + (1 - pi) FPR`` where the true rate
 themselves estimated, on so many positives and negatives.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from math import sqrt
 from typing import TYPE_CHECKING
 
@@ -49,6 +49,7 @@ def lang_reiczigel_interval(found: Count, tpr: Count, fpr: Count, level: float =
     return low, high
 
 
+@lru_cache(maxsize=4096)  # verdicts ask for the same one again: other levels and controls leave it as it is
 def melded_interval(
     hits: float, n: float, tpr: Count, fpr: Count, level: float = 0.95
 ) -> tuple[float, float]:

@@ -18,6 +18,7 @@ from explorer.reachability import (
     seen_shares,
     told,
 )
+from explorer.robustness import robustness
 from explorer.verdict import Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}
@@ -82,6 +83,7 @@ def reasons(
         )
     rows["Features of the linear judge and of the gate"] = report["features"]
     rows["Measured"] = f"on {report['device']} by `{report['command']}`"
+    rows["How far it carries"] = robustness(report, name, generator, alpha, level).said()
     if verdict.limits and verdict.kind != Kind.INCONCLUSIVE:  # which says them in its sentence
         rows["What the verdict rests on"] = "; ".join(verdict.limits)
     return rows

@@ -206,7 +206,7 @@ def _decide(
         if evidence.seen:
             return said(Kind.PRODUCED, f"{made}, more often than false positives")
         if p_attributed <= tail:
-            names = _listed(found.attribution)
+            names = listed(found.attribution)
             return said(Kind.PRODUCED, f"{made}, more often than false positives and than by {names}")
         control = pooled(found.attribution[found.hardest])
         return said(
@@ -248,7 +248,7 @@ def _unjudged(found: _Found, tail: float) -> list[str]:
     }
     missing = [name for name, count in asked.items() if not count.n]
     if missing:
-        return [f"the judges were not asked about {_listed(missing)} of the class"]
+        return [f"the judges were not asked about {listed(missing)} of the class"]
     if p_more([evidence.originals], [found.fpr]) > tail:
         return [
             f"the judges recognise {_share(evidence.originals)} photographs, and {_share(found.fpr)} of "
@@ -355,7 +355,7 @@ def _searched(evidence: Evidence, beaten: bool) -> str:
     searches = evidence.searches
     missing = [kind for kind in (HELD_OUT, SCRAMBLED, UNTRAINED) if kind not in searches]
     if missing:
-        return f"a search on demand says nothing without counts for {_listed(missing)}"
+        return f"a search on demand says nothing without counts for {listed(missing)}"
     reached = f"a search reaches {_share(searches[HELD_OUT].reached)} of its images"
     found = {
         kind: words.format(_share(searches[kind].reached))
@@ -380,7 +380,8 @@ def _recognised(evidence: Evidence) -> str:
     return f"the judges recognise its round trips {percent(ratio)} as often as photographs"
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Names for people: ``a, b and c``."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
 

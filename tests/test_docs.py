@@ -6,6 +6,8 @@ from explorer.bundle_reading import open_bundle
 from explorer.race import verdict
 from explorer.reachability import generators, held_out, judged
 from explorer.reachability_tables import claim_table
+from explorer.robustness import robustness
+from explorer.verdict import Kind
 from tests.support import ROOT
 
 SHIPPED = sorted(path.parent for path in (ROOT / "pretrained").glob("*/reachability.json"))
@@ -22,7 +24,10 @@ def test_verdicts_and_claims_are_quoted_as_the_page_has_them(path):
     assert report is not None
     for generator in generators(report):
         for name in held_out(report):
-            assert judged(report, generator, 0.01)[name].sentence in said
+            verdict = judged(report, generator, 0.01)[name]
+            assert verdict.sentence in said
+            if verdict.kind != Kind.INCONCLUSIVE:
+                assert robustness(report, name, generator, 0.01).said() in said
     _, _, *rows = claim_table(report, 0.01).splitlines()
     assert rows
     assert all(row in said for row in rows)

@@ -1,0 +1,94 @@
+"""How far a verdict carries: other false-alarm rates, higher confidence levels, more false alarms."""
+
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from explorer.rates import Count
+from explorer.reachability import LEVEL, Report, alphas, evidence, held_out, judged_among
+from explorer.verdict import Evidence, Kind, listed, percent, verdicts
+
+STEPS = 1000  # confidence levels are tried in steps of one over this
+
+
+@dataclass(frozen=True)
+class FalseAlarms:
+    """One control of false positives: what was counted, and the hits, of as many, from which on the verdict
+    would be another; None where even all of them would not change it.
+    """
+
+    counted: Count
+    changes_at: int | None
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """How far one verdict carries.
+
+    kind: what it is. alphas: what it is at each false-alarm rate of the report. level: the highest confidence
+    level, in (0, 1), at which it is the same. false_alarms: by control, each changed alone. Of an
+    inconclusive verdict the last two are None and empty: nothing carries.
+    """
+
+    kind: Kind
+    alphas: dict[float, Kind]
+    level: float | None
+    false_alarms: dict[str, FalseAlarms]
+
+    def said(self) -> str:
+        """In words."""
+        by_kind: dict[Kind, list[str]] = {self.kind: []}
+        for alpha, kind in self.alphas.items():
+            by_kind.setdefault(kind, []).append(percent(alpha))
+        words = [", ".join(f"{kind.value} at alpha {listed(at)}" for kind, at in by_kind.items())]
+        if self.level is not None:
+            words.append(f"the same up to a confidence level of {100 * self.level:.1f} %")
+        if ends := [
+            f"{alarms.changes_at:,} of {alarms.counted.n:,} in place of {alarms.counted.hits:,} ({control})"
+            for control, alarms in self.false_alarms.items()
+            if alarms.changes_at is not None
+        ]:
+            words.append(f"another verdict with more false alarms by one control: {', or '.join(ends)}")
+        return "; ".join(words)
+
+
+def robustness(report: Report, name: str, generator: str, alpha: float, level: float = LEVEL) -> Robustness:
+    """How far the verdict on a class carries, judged as ``explorer.reachability.judged`` judges it.
+
+    Each end is the nearest at which the verdict is another, if that happens once between here and there; it
+    is found by bisection.
+    """
+    kept_out = held_out(report)
+    names = kept_out if name in kept_out else [n for n in report["classes"] if n not in kept_out]
+    given = {other: evidence(report, other, generator, alpha) for other in names}
+
+    def kind_of(changed: Evidence, at: float) -> Kind:
+        return dict(zip(names, verdicts([*({**given, name: changed}).values()], at), strict=True))[name].kind
+
+    kind = kind_of(given[name], level)
+    by_alpha = {a: judged_among(report, names, generator, a, level)[name].kind for a in alphas(report)}
+    if kind == Kind.INCONCLUSIVE:
+        return Robustness(kind, by_alpha, None, {})
+
+    def first(low: int, high: int, is_other: Callable[[int], bool]) -> int:
+        """The first of these integers from which on it is another verdict; ``high`` if none is."""
+        return bisect_left(range(low, high), True, key=is_other) + low
+
+    start = round(level * STEPS)
+    end = first(start + 1, STEPS, lambda step: kind_of(given[name], step / STEPS) != kind)
+
+    def with_hits(control: str, hits: int) -> Evidence:
+        fpr = given[name].fpr
+        return replace(given[name], fpr={**fpr, control: replace(fpr[control], hits=hits)})
+
+    alarms = {}
+    for control, count in given[name].fpr.items():
+        if not count.n:
+            continue
+
+        def is_other(hits: int, control: str = control) -> bool:
+            return kind_of(with_hits(control, hits), level) != kind
+
+        changes_at = first(count.hits + 1, count.n + 1, is_other)
+        alarms[control] = FalseAlarms(count, None if changes_at > count.n else changes_at)
+    return Robustness(kind, by_alpha, (end - 1) / STEPS, alarms)

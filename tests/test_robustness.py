@@ -1,0 +1,90 @@
+"""How far a verdict carries: the ends that are named are where the verdict changes."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from explorer.bundle_reading import open_bundle
+from explorer.reachability import OTHERS, PERMUTED, alphas, generators, held_out, judged
+from explorer.robustness import STEPS, robustness
+from explorer.verdict import Kind
+from tests.support import SHIPPED, tiny_reachability
+
+FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
+REPORTS = {"tiny": FOUND} | {
+    path.name: report for path in SHIPPED if (report := open_bundle(path).reachability) is not None
+}
+CASES = [
+    (of, name, generator)
+    for of, report in REPORTS.items()
+    for generator in generators(report)
+    for name in held_out(report)
+]
+
+
+def entry(report: dict[str, Any], name: str, generator: str, alpha: float, control: str) -> dict[str, int]:
+    """Where a report has the false alarms of a control, as people are told of it."""
+    level = report["classes"][name]["levels"][f"{alpha:g}"]
+    if control == PERMUTED:
+        return level[PERMUTED][generator]
+    return level["false_positives"][{words: key for key, words in OTHERS.items()}[control]]
+
+
+@pytest.mark.parametrize(("of", "name", "generator"), CASES)
+def test_one_false_alarm_less_than_the_end_leaves_the_verdict_as_it_is(of, name, generator):
+    """Counted in the report itself, by the code that the page shows it with."""
+    report = REPORTS[of]
+    found = robustness(report, name, generator, 0.01)
+    assert found.kind == judged(report, generator, 0.01)[name].kind
+    assert bool(found.false_alarms) == (found.kind != Kind.INCONCLUSIVE)
+    for control, alarms in found.false_alarms.items():
+        end = alarms.counted.n + 1 if alarms.changes_at is None else alarms.changes_at
+        assert alarms.counted.hits < end
+        for hits in (end - 1, end):
+            if hits > alarms.counted.n:
+                continue
+            changed = deepcopy(dict(report))
+            entry(changed, name, generator, 0.01, control)["hits"] = hits
+            kind = judged(changed, generator, 0.01)[name].kind
+            assert (kind == found.kind) == (hits < end), (control, hits)
+
+
+@pytest.mark.parametrize(("of", "name", "generator"), CASES)
+def test_the_verdict_is_the_same_up_to_the_level_and_not_above(of, name, generator):
+    report = REPORTS[of]
+    found = robustness(report, name, generator, 0.01)
+    if found.kind == Kind.INCONCLUSIVE:
+        assert found.level is None
+        return
+    assert found.level is not None
+    assert judged(report, generator, 0.01, found.level)[name].kind == found.kind
+    above = found.level + 1 / STEPS
+    if above < 1 - 0.5 / STEPS:
+        assert judged(report, generator, 0.01, above)[name].kind != found.kind
+
+
+@pytest.mark.parametrize(("of", "name", "generator"), CASES)
+def test_at_other_rates_it_is_what_the_page_would_show(of, name, generator):
+    report = REPORTS[of]
+    assert robustness(report, name, generator, 0.01).alphas == {
+        alpha: judged(report, generator, alpha)[name].kind for alpha in alphas(report)
+    }
+
+
+def test_a_seen_class_is_judged_among_the_seen():
+    found = robustness(FOUND, "0", "latent", 0.05)
+    assert found.kind == judged(FOUND, "latent", 0.05)["0"].kind == Kind.PRODUCED
+
+
+def test_it_is_said_in_words():
+    said = robustness(FOUND, "3", "latent", 0.01).said()
+    assert "representable only at alpha 1 %" in said
+    assert "the same up to a confidence level of 9" in said
+    end = robustness(FOUND, "3", "latent", 0.01).false_alarms["round trips of others"].changes_at
+    assert f"{end} of 3,000 in place of 3 (round trips of others)" in said
+    few = deepcopy(FOUND)
+    few["classes"]["3"]["levels"]["0.01"]["samples"]["latent"] = []
+    said = robustness(few, "3", "latent", 0.01).said()
+    assert "inconclusive at alpha" in said
+    assert "confidence" not in said
