@@ -81,6 +81,11 @@ def held_out(report: Report) -> list[str]:
     return [name for name, found in report["classes"].items() if found["held_out"]]
 
 
+def seen(report: Report) -> list[str]:
+    """The classes that the GANs were trained with."""
+    return [name for name, found in report["classes"].items() if not found["held_out"]]
+
+
 def at_level(report: Report, name: str, alpha: float) -> Mapping[str, Any]:
     """What was counted for a class at one false-alarm rate."""
     return report["classes"][name]["levels"][f"{alpha:g}"]
@@ -167,10 +172,9 @@ class SeenShares:
 
 def seen_shares(report: Report, generator: str, alpha: float, level: float = LEVEL) -> SeenShares:
     """What the seen classes make of the samples, so that it can be seen whether it is more than all."""
-    seen = [name for name, found in report["classes"].items() if not found["held_out"]]
-    shares = [corrected_share(evidence(report, name, generator, alpha), level) for name in seen]
+    shares = [corrected_share(evidence(report, name, generator, alpha), level) for name in seen(report)]
     told = [(pi, low) for pi, low in shares if pi is not None]
-    return SeenShares(sum(pi for pi, _ in told), sum(low for _, low in told), len(told), len(seen))
+    return SeenShares(sum(pi for pi, _ in told), sum(low for _, low in told), len(told), len(shares))
 
 
 def judged_among(
@@ -183,10 +187,8 @@ def judged_among(
 
 def judged(report: Report, generator: str, alpha: float, level: float = LEVEL) -> dict[str, Verdict]:
     """Verdicts on all classes for one kind of GAN, Holm-adjusted over the held-out ones and over the rest."""
-    kept_out = held_out(report)
-    seen = [name for name in report["classes"] if name not in kept_out]
-    return judged_among(report, kept_out, generator, alpha, level) | judged_among(
-        report, seen, generator, alpha, level
+    return judged_among(report, held_out(report), generator, alpha, level) | judged_among(
+        report, seen(report), generator, alpha, level
     )
 
 

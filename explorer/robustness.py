@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from explorer.rates import Count
-from explorer.reachability import LEVEL, Report, alphas, evidence, held_out, judged_among
+from explorer.reachability import LEVEL, Report, alphas, evidence, held_out, judged_among, seen
 from explorer.verdict import Evidence, Kind, listed, percent, verdicts
 
 STEPS = 1000  # confidence levels are tried in steps of one over this
@@ -58,8 +58,7 @@ def robustness(report: Report, name: str, generator: str, alpha: float, level: f
     Each end is the nearest at which the verdict is another, if that happens once between here and there; it
     is found by bisection.
     """
-    kept_out = held_out(report)
-    names = kept_out if name in kept_out else [n for n in report["classes"] if n not in kept_out]
+    names = next(family for family in (held_out(report), seen(report)) if name in family)
     given = {other: evidence(report, other, generator, alpha) for other in names}
 
     def kind_of(changed: Evidence, at: float) -> Kind:

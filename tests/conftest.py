@@ -1,9 +1,10 @@
-"""Fixtures of the app's tests: bundles to open, the app on a port of its own, and a page in Chromium.
+"""Fixtures: bundles to open and to damage, the app on a port of its own, and a page in Chromium.
 
 A browser test that meets a console error, or a request that leaves the machine, fails at its end.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -49,6 +50,20 @@ class App:
     def link(self, page: str = "", bundle: str = BUNDLE) -> str:
         """Address of a page ("", "journey" or "held_out") with a bundle chosen."""
         return f"{self.url}/{page}?{urllib.parse.urlencode({'bundle': bundle})}"
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny bundle, to be left as it is."""
+    from tests.support import write_tiny_bundle
+
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny").path
+
+
+@pytest.fixture
+def copy(original: Path, tmp_path: Path) -> Path:
+    """A tiny bundle to damage."""
+    return Path(shutil.copytree(original, tmp_path / "tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,7 @@ from safetensors.numpy import load, save
 
 from explorer.bundle import FILES, MANIFEST, BundleError
 from explorer.bundle_reading import open_bundle
-from tests.support import (
-    one_sentence,
-)
+from tests.support import one_sentence
 
 ARRAYS = [name for name in FILES if ".safetensors" in name]
 

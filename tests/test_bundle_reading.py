@@ -12,29 +12,13 @@ from explorer.bundle import FILES, MANIFEST, NAMES, PLAIN_NAMES, SPLITS, BundleE
 from explorer.bundle_reading import list_bundles, open_bundle
 from explorer.bundle_writing import update_bundle, write_bundle
 from tests.damage import change_arrays, change_manifest, fix_hash, refused
-from tests.support import (
-    one_sentence,
-    tiny_parts,
-    tiny_pixel_parts,
-    write_tiny_bundle,
-)
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny").path
+from tests.support import one_sentence, tiny_parts, tiny_pixel_parts, write_tiny_bundle
 
 
 @pytest.fixture
 def pixels(tmp_path: Path) -> Path:
     """A bundle of a pixel generator, to damage."""
     return write_bundle(tmp_path / "pixels", **tiny_pixel_parts()).path
-
-
-@pytest.fixture
-def copy(original: Path, tmp_path: Path) -> Path:
-    """A bundle to damage."""
-    return Path(shutil.copytree(original, tmp_path / "tiny"))
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])

@@ -28,17 +28,6 @@ from tests.support import (
 )
 
 
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny").path
-
-
-@pytest.fixture
-def copy(original: Path, tmp_path: Path) -> Path:
-    """A bundle to damage."""
-    return Path(shutil.copytree(original, tmp_path / "tiny"))
-
-
 def test_what_is_written_is_what_is_opened(tmp_path):
     parts = tiny_parts()
     write_bundle(tmp_path / "tiny", **parts)
