@@ -753,7 +753,7 @@ def test_the_index_of_the_cache_holds_no_hold_out():
 
 MODULES_THAT_TRAIN = (
     "adversarial", "autoencoder", "codes", "detail_phase", "image_phase", "latent_gan", "loop", "losses",
-    "metrics", "pixel_gan",
+    "metrics", "pixel_gan", "transform_coding",
 )  # fmt: skip
 
 

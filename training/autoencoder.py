@@ -6,9 +6,11 @@ To resume, run the same command again.
 """
 
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,7 +37,9 @@ from training.data.dataset import (
 from training.device import autocast, has_fast_bf16, resolve_device
 from training.files import load_weights, save_weights, write_json
 from training.loop import average, batch_indices, training_slices
+from training.metrics_log import write_metrics
 from training.runs import RunOptions, check_made_of, open_run, options_from_json, read_options
+from training.transform_coding import fit_linear
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,9 @@ class AutoencoderOptions(DataOptions, RunOptions):
     """Channels of the code."""
     code_size: int = 8
     """Side of the code; the code holds code_channels * code_size^2 numbers."""
+    network: Literal["residual", "linear"] = "residual"
+    """residual: trained convolutions; linear: principal components of squares of image_size / code_size
+    pixels, computed and not trained. With all of them codes are the pixels themselves, rotated."""
     widths: tuple[int, ...] = (64, 128, 192)
     """Channels at image_size/2, /4, ... down to code_size."""
     encoder_blocks: tuple[int, ...] = (0, 1, 1)
@@ -81,7 +88,7 @@ class AutoencoderOptions(DataOptions, RunOptions):
         try:
             return AutoencoderConfig(
                 self.image_size, self.code_channels, self.code_size,
-                self.widths, self.encoder_blocks, self.decoder_blocks,
+                self.widths, self.encoder_blocks, self.decoder_blocks, self.network,
             )  # fmt: skip
         except ValueError as error:
             raise UserError(f"this autoencoder cannot be built: {error}") from None
@@ -172,6 +179,9 @@ class AutoencoderTraining:
     def train(self, slice_seconds: float = float("inf"), progress_bar: bool = True) -> Iterator[float]:
         """Train to the end, in slices; see ``training_slices``. Then the finished run's files are written."""
         o = self.options
+        if o.network == "linear":
+            yield self._fit()
+            return
         every = max(1, o.evaluate_every // o.batch)
         seconds = 0.0
         for seconds in training_slices(
@@ -181,13 +191,30 @@ class AutoencoderTraining:
             description="autoencoder", slice_seconds=slice_seconds, progress_bar=progress_bar,
         ):  # fmt: skip
             yield seconds
+        self._finish(seconds, o.steps * o.batch)
+
+    def _fit(self) -> float:
+        """Compute a linear autoencoder in place of training it; returns the seconds that took."""
+        start = time.perf_counter()
+        fit_linear(self.model, center_crop(self.images, self.options.image_size), self.options.mirror)
+        self.ema.module.load_state_dict(self.model.state_dict())
+        seconds = time.perf_counter() - start
+        write_metrics(
+            self.options.out / "metrics.jsonl",
+            [{"step": 0, "images": len(self.images), "seconds": seconds, **self.evaluate(0)}],
+        )
+        self._finish(seconds, len(self.images))
+        return seconds
+
+    def _finish(self, seconds: float, images: int) -> None:
+        o = self.options
         save_weights(o.out / "autoencoder.safetensors", self.ema.module)
         fast = has_fast_bf16(self.device) and o.precision == "auto"
         write_json(
             o.out / "done.json",
             {
                 "seconds": seconds,
-                "images": o.steps * o.batch,
+                "images": images,
                 "parameters": parameter_count(self.model),
                 "bf16": fast or o.precision == "bf16",
             },
