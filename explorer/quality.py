@@ -7,6 +7,7 @@ from explorer.rates import share
 PICTURES = {
     "samples": "generated",
     "round trips": "round trips: the best the decoder can do",
+    "linear round trips": "the same by a linear codec of that size, which is not trained",
     "training crops": "training photographs",
     "Gaussian codes": "random codes, drawn from a Gaussian",
 }
@@ -25,6 +26,8 @@ def quality(evaluation: dict[str, Any]) -> str:
 
     rows = ["| pictures | Fréchet distance | coverage | structure |", "| --- | --- | --- | --- |"]
     for name, title in PICTURES.items():
+        if name not in evaluation["distances"]:
+            continue  # measured before there was this control
         found = evaluation["distances"][name]
         rows.append(f"| {title} | {found['frechet']:.0f} | {found['coverage']:.3f} | {structured(name)} |")
     table = "\n".join(rows)

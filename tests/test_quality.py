@@ -34,6 +34,12 @@ def test_samples_stand_beside_floor_ceiling_and_control_with_intervals():
     assert "0.990 [" in text
 
 
+def test_an_evaluation_from_before_the_linear_codec_has_no_row_for_it():
+    assert "linear codec" not in quality(EVALUATION)
+    distances = {**EVALUATION["distances"], "linear round trips": {"frechet": 61.2, "coverage": 0.75}}
+    assert "not trained | 61 | 0.750 | - |" in quality({**EVALUATION, "distances": distances})
+
+
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "pretrained").iterdir() if p.is_dir()))
 def test_the_map_shows_what_was_measured_if_it_was(name):
     at = AppTest.from_file(str(ROOT / "explorer" / "pages" / "map.py"), default_timeout=120)

@@ -43,6 +43,7 @@ from training.files import make_folder, write_atomically
 from training.judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_index
 from training.memorisation import memorisation_test, nearest_pairs
 from training.runs import options_from_json, package_versions
+from training.transform_coding import linear_like
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 REPLAY_NOISE = 0.1  # standard deviation, on whitened latents, by which a replay misses its training code
@@ -222,10 +223,14 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
     trips_train, trips_val = (
         ask("training round trips", round_trips(train)), ask("round trips", round_trips(val))
     )  # fmt: skip
+    linear = linear_like(model.config, dataset.centers(train), dataset.options.mirror)
     judged = {
         "crops": ask("crops", crops),
         "training crops": every_train[subset],
         "round trips": trips_train[subset],
+        "linear round trips": ask(
+            "linear round trips", decode(linear, encode(linear, dataset.centers(train[subset]).numpy()))
+        ),
         "samples": ask("samples", generation.pictures(bundle.generated_z[:n], bundle.generated_codes[:n])),
         "Gaussian codes": ask("Gaussian codes", decode(model, standard.to_codes(normal).numpy())),
     }
@@ -320,13 +325,16 @@ def table(evaluation: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     titles = {
-        "samples": "**samples**", "training crops": "training crops (floor)",
-        "round trips": "round trips (ceiling of this codec)", "Gaussian codes": "Gaussian codes (control)",
-    }  # fmt: skip
-    for name in ("samples", "training crops", "round trips", "Gaussian codes"):
+        "samples": "**samples**",
+        "training crops": "training crops (floor)",
+        "round trips": "round trips (ceiling of this codec)",
+        "linear round trips": "round trips of a linear codec of this size",
+        "Gaussian codes": "Gaussian codes (control)",
+    }
+    for name, title in titles.items():
         d = evaluation["distances"][name]
         rows.append(
-            f"| {titles[name]} | {d['frechet']:.2f} "
+            f"| {title} | {d['frechet']:.2f} "
             f"| {1000 * d['kernel']:.2f} ± {1000 * d['kernel_sd']:.2f} | "
             + " | ".join(f"{d[key]:.3f}" for key in ("precision", "recall", "density", "coverage"))
             + " |"

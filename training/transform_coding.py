@@ -4,10 +4,21 @@ Transform coding with the Karhunen-Loeve transform (Goyal 2001, doi:10.1109/79.9
 cosines are the fixed cousin. What an autoencoder that was trained is worth is what it does better than this.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from explorer.networks import Autoencoder, to_unit_range
+from explorer.networks import Autoencoder, AutoencoderConfig, to_unit_range
+
+
+def linear_like(config: AutoencoderConfig, images: Tensor, mirror: bool) -> Autoencoder:
+    """The linear autoencoder, fitted on these images, whose codes have the shape that a configuration says:
+    what to compare a trained one with. See ``fit_linear``.
+    """
+    model = Autoencoder(replace(config, network="linear"))
+    fit_linear(model, images, mirror)
+    return model.eval().requires_grad_(False)
 
 
 @torch.no_grad()
