@@ -10,6 +10,7 @@ from sklearn.decomposition import TruncatedSVD
 
 from explorer.networks import Autoencoder, AutoencoderConfig, to_uint8, to_unit_range
 from tests.support import paint_over, tiny_autoencoder
+from training import codec_table
 from training.autoencoder import load_run, run_autoencoder
 from training.files import read_json
 from training.metrics_log import read_metrics
@@ -131,3 +132,14 @@ def test_held_out_images_are_not_among_those_it_is_fitted_on(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         paint_over(patch, label=3)
         assert weights("3s painted over") != seen
+
+
+def test_noise_on_orthogonal_codes_is_noise_on_pixels(monkeypatch):
+    """Of the same power, whatever the components: that is what "with code noise" means for a linear code."""
+    monkeypatch.setattr(codec_table, "NOISE", 0.1)
+    images = smooth_images(200)
+    model = fitted(3 * SIDE**2, images)
+    codes = model.encoder(to_unit_range(images))
+    power = (0.1 * (codes - codes.mean(0)).std() * model.decoder.layers.weight[0].norm()) ** 2
+    noisy = to_unit_range(codec_table.noisy_round_trip(model, images)) - to_unit_range(images)
+    assert noisy.square().mean().item() == pytest.approx(power.item(), rel=0.05)

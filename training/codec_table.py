@@ -13,12 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
+from torch import Tensor
 
+from explorer.decoding import decode, encode
 from explorer.networks import Autoencoder, parameter_count
 from explorer.rates import share
 from training import autoencoder, metrics
 from training.data.dataset import Dataset
 from training.judge import Judge, imagenet_index
+
+NOISE = 0.3  # on codes, over their deviation: how much a generator may err
 
 
 @dataclass(frozen=True)
@@ -40,11 +44,20 @@ def recognised(judge: Judge, pictures: np.ndarray, labels: np.ndarray, index: li
     return logits.argmax(1).numpy() == labels
 
 
+def noisy_round_trip(model: Autoencoder, images: Tensor) -> Tensor:
+    """Round trips uint8 (n, s, s, 3) of images of that shape, with noise of ``NOISE`` on the codes."""
+    codes = encode(model, images.numpy())
+    deviation = (codes - codes.mean(0)).std()
+    noise = np.random.default_rng(0).standard_normal(codes.shape, np.float32)
+    return torch.from_numpy(decode(model, codes + NOISE * deviation * noise))
+
+
 def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[str, dict[str, Any]]:
     """Fidelity of the round trip on seen validation images and on each held-out class.
 
-    Returns by part: n, psnr (dB), ssim, sharpness (ratio to the originals'), and, when every class is
-    one of ImageNet's, recognised_original and recognised_round_trip (how many of n).
+    Returns by part: n, psnr (dB), ssim, sharpness (ratio to the originals'), psnr_noisy (dB, with Gaussian
+    noise of ``NOISE`` of the codes' deviation), and, when every class is one of ImageNet's,
+    recognised_original and recognised_round_trip (how many of n).
     """
     index = [imagenet_index(name) for name in dataset.classes]
     judge = Judge() if judged and all(i is not None for i in index) else None
@@ -61,6 +74,7 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
             "psnr": metrics.psnr(output, originals).mean().item(),
             "ssim": metrics.ssim(output, originals).mean().item(),
             "sharpness": (metrics.sharpness(output).mean() / metrics.sharpness(originals).mean()).item(),
+            "psnr_noisy": metrics.psnr(noisy_round_trip(model, originals), originals).mean().item(),
         }
         if judge is not None:
             labels = dataset.store.labels[chosen]
@@ -74,8 +88,9 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
 def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Markdown table of ``measure`` results by run; shares with their 95 % Wilson intervals."""
     rows = [
-        "| run | part | n | PSNR dB | SSIM | sharpness | recognised: original | round trip |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| run | part | n | PSNR dB | SSIM | sharpness | PSNR dB with code noise of {NOISE:g} "
+        "| recognised: original | round trip |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for run, parts in results.items():
         for part, r in parts.items():
@@ -83,9 +98,10 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
                 share(r[k], r["n"]) if k in r else "-"
                 for k in ("recognised_original", "recognised_round_trip")
             ]
+            noisy = f"{r['psnr_noisy']:.2f}" if "psnr_noisy" in r else "-"  # bundles from before have none
             rows.append(
                 f"| {run} | {part} | {r['n']} | {r['psnr']:.2f} | {r['ssim']:.3f} "
-                f"| {r['sharpness']:.2f} | {' | '.join(judged)} |"
+                f"| {r['sharpness']:.2f} | {noisy} | {' | '.join(judged)} |"
             )
     return "\n".join(rows)
 
