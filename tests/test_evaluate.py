@@ -19,6 +19,7 @@ from explorer.measured import EVALUATION
 from tests.support import one_sentence
 from training import seed_table
 from training.cli import UserError
+from training.device import has_fast_bf16
 from training.evaluate import (
     EvaluateOptions,
     Judged,
@@ -32,7 +33,7 @@ from training.evaluate import (
     structure,
     table,
 )
-from training.judge import DOG_CLASSES
+from training.judge import DOG_CLASSES, Judge
 
 DIGITS = Path("pretrained/digits")
 
@@ -107,6 +108,20 @@ def test_distances_of_a_set_to_itself():
     found = distances(points, points)
     assert found["frechet"] == pytest.approx(0, abs=1e-6)
     assert found["precision"] == found["recall"] == found["coverage"] == 1
+
+
+def test_the_judge_answers_alike_on_every_machine(monkeypatch):
+    """Also where bf16 is fast: distances of samples would be others there."""
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    judge = Judge()
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    features, logits = judge.embed(pictures)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert has_fast_bf16(torch.device("cpu"))
+    again, logits_again = judge.embed(pictures)
+    assert torch.equal(features, again)
+    assert torch.equal(logits, logits_again)
 
 
 @pytest.fixture(scope="module")

