@@ -53,7 +53,7 @@ def batch_indices(seed: int, step: int, batch: int, n: int) -> np.ndarray:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[int]]:
+def stop_requests() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying in the middle of a step."""
     received: list[int] = []
     previous = {}
@@ -169,7 +169,7 @@ def training_slices(
     try:
         while done < steps:
             slice_ends = seconds + slice_seconds
-            with _stop_requests() as stop:
+            with stop_requests() as stop:
                 while True:
                     start = time.perf_counter()
                     seed_step(options.seed, done)

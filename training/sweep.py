@@ -31,6 +31,7 @@ from explorer.bundle_reading import open_bundle
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import open_dataset
 from training.files import make_folder, read_json, write_json
+from training.loop import stop_requests
 from training.pipeline import PipelineOptions, run_pipeline, stages
 from training.presets import DEFAULT_PRESET
 from training.runs import package_versions
@@ -235,6 +236,16 @@ def connect(options: SweepOptions) -> Any:
     raise UserError(f"Ray could not be {where} ({reason})")
 
 
+def outcome(ray: Any, task: Any) -> str | None:
+    """Why a task that has ended failed; None if it did not."""
+    try:
+        return ray.get(task)
+    except ray.exceptions.RayError as lost:  # not one of the trial's own: run_trial returns those
+        if isinstance(lost, ray.exceptions.RayTaskError):  # it could not even be called there
+            return str(lost).strip().splitlines()[-1]
+        return f"its process was killed, and again when it was tried anew ({type(lost).__name__})"
+
+
 def run_all(
     waiting: list[PipelineOptions],
     options: SweepOptions,
@@ -253,16 +264,13 @@ def run_all(
         # A worker that is killed is replaced, and the new one goes on from the trial's checkpoint.
         task = ray.remote(num_cpus=options.cpus, num_gpus=options.gpus, max_retries=RETRIES)(run_trial)
         tasks = {task.remote(trial, Path.cwd(), options.cpus): trial for trial in waiting}
-        while tasks:
-            ready = ray.wait(list(tasks))[0][0]
-            trial = tasks.pop(ready)
-            try:
-                error = ray.get(ready)
-            except ray.exceptions.RayError as lost:  # not one of the trial's own: run_trial returns those
-                error = f"its process was killed, and again when it was tried anew ({type(lost).__name__})"
-                if isinstance(lost, ray.exceptions.RayTaskError):  # it could not even be called there
-                    error = str(lost).strip().splitlines()[-1]
-            ended(trial, error)
+        with stop_requests() as stop:  # whoever starts us in the background may have SIGINT ignored
+            while tasks:
+                finished, _ = ray.wait(list(tasks), timeout=1.0)
+                if stop:
+                    raise KeyboardInterrupt
+                for ready in finished:
+                    ended(tasks.pop(ready), outcome(ray, ready))
     except KeyboardInterrupt:
         for unfinished in reversed(tasks):  # the waiting ones first, lest they start
             ray.cancel(unfinished)  # in those that run it raises KeyboardInterrupt, too
