@@ -7,6 +7,7 @@ import http.server
 import json
 import logging
 import os
+import shutil
 import struct
 import sys
 import tarfile
@@ -740,6 +741,26 @@ def test_the_content_of_held_out_images_changes_not_one_bit_of_what_is_trained()
     assert others.keys() == found[0].keys()
     weights = [name for name in others if "snapshots" not in name]
     assert all(others[name] != found[0][name] for name in weights)
+
+
+@pytest.mark.parametrize("run", [run_latent_gan, run_pixel_gan])
+def test_a_finished_gan_is_not_taken_for_one_that_never_saw_what_is_held_out_since(run):
+    """The autoencoder is deleted and trained again with a class held out; the GANs saw that class."""
+    root, shared = marked_tree(Path("pets")), {"source": "folder:pets", "images": 320}
+    assert root.is_dir()
+    tiny = TINY_GAN if run is run_latent_gan else TINY_PIXEL_GAN
+    kind = LatentGanOptions if run is run_latent_gan else PixelGanOptions
+    gan = kind(**{**tiny, "autoencoder": Path("runs/ae"), "out": Path("runs/gan")})
+    for hold_out in (("cat",), ("fox",)):
+        shutil.rmtree("runs/ae", ignore_errors=True)
+        given = {**TINY_AUTOENCODER, **shared, "hold_out": hold_out, "out": Path("runs/ae")}
+        run_autoencoder(AutoencoderOptions(**given))
+        if hold_out == ("cat",):
+            run(gan)
+            run(gan)  # done, and the same
+    with pytest.raises(UserError, match="another --out") as caught:
+        run(gan)
+    assert one_sentence(caught.value)
 
 
 def test_the_index_of_the_cache_holds_no_hold_out():

@@ -157,11 +157,7 @@ class LatentGan(GanTraining):
         model, data_options = load_autoencoder_run(options.autoencoder, options.codec_kind)
         config = _checked_config(options, model.config.code_shape)
         dataset = open_images(options.autoencoder, data_options)
-        check_made_of(
-            options.out / "autoencoder.json", {"autoencoder": weights_digest(model)},
-            f"{options.out} was begun with another autoencoder than the one there is now; "
-            "train the GAN in another --out",
-        )  # fmt: skip
+        check_same_autoencoder(options.out, model)
         more = self.more_codes(model.to(device), dataset)
         self.codes = seen_codes(options, model, dataset, data_options.seed, device, more)
         self.standard = Standardisation.fit(self.codes["augmented"], options.latent_dim)
@@ -236,6 +232,15 @@ def _checked_config(options: LatentGanOptions, code_shape: tuple[int, int, int])
         raise UserError(f"this GAN cannot be built: {error}") from None
 
 
+def check_same_autoencoder(folder: Path, model: Autoencoder) -> None:
+    """Note in a GAN's run which autoencoder it is over; raise UserError if there is another by now."""
+    check_made_of(
+        folder / "autoencoder.json", {"autoencoder": weights_digest(model)},
+        f"{folder} was begun with another autoencoder than the one there is now; "
+        "train the GAN in another --out",
+    )  # fmt: skip
+
+
 def run_latent_gan(options: LatentGanOptions, kind: type[LatentGan] = LatentGan) -> Path:
     """Train (or continue, or find done) and return the run's folder.
 
@@ -249,6 +254,7 @@ def run_latent_gan(options: LatentGanOptions, kind: type[LatentGan] = LatentGan)
     model, _ = load_autoencoder_run(options.autoencoder, options.codec_kind)
     _checked_config(options, model.config.code_shape)
     open_run(options, device)
+    check_same_autoencoder(options.out, model)  # of a finished GAN, too: the bundle vouches for what it saw
     if not (options.out / "done.json").is_file():
         for _ in kind(options, device).train():
             pass

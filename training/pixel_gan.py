@@ -39,7 +39,7 @@ from training.data.dataset import Dataset, augment, center_crop
 from training.device import resolve_device
 from training.files import load_weights
 from training.loop import batch_indices
-from training.runs import open_run, options_from_json, read_options
+from training.runs import check_made_of, open_run, options_from_json, read_options
 
 PROBE = 256  # images of each kind that the discriminator is asked about while training
 
@@ -135,8 +135,14 @@ def run_pixel_gan(options: PixelGanOptions, kind: type[PixelGan] = PixelGan) -> 
     _, data = load_autoencoder_run(options.autoencoder)
     options.config(data.image_size)
     open_run(options, device)
+    dataset = open_images(options.autoencoder, data)
+    check_made_of(
+        options.out / "images.json", {"images": dataset.digest},
+        f"{options.out} was trained on other images, or holds out others, than the autoencoder in "
+        f"{options.autoencoder} now; train the GAN in another --out",
+    )  # fmt: skip
     if not (options.out / "done.json").is_file():
-        for _ in kind(options, open_images(options.autoencoder, data), device).train():
+        for _ in kind(options, dataset, device).train():
             pass
     return options.out
 
