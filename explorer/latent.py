@@ -7,6 +7,17 @@ import torch
 from torch import Tensor
 
 
+def leading_components(covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Principal components of a covariance float (d, d): the ``count`` largest variances, falling, float
+    (count,), and their unit directions, float (count, d).
+    """
+    variance, vectors = torch.linalg.eigh(covariance)
+    variance, components = variance.flip(0)[:count], vectors.flip(1)[:, :count].T
+    # An eigenvector's sign is arbitrary: make its largest entry positive, so that runs agree.
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    return variance, components * largest.sign()
+
+
 @dataclass(frozen=True)
 class Standardisation:
     """Whitened principal components of the codes. Fitted on seen training codes alone.
@@ -28,13 +39,9 @@ class Standardisation:
             raise ValueError(f"latent_dim {latent_dim} is not in 1..{codes.shape[1]}")
         codes = codes.double()
         mean = codes.mean(0)
-        variance, vectors = torch.linalg.eigh(torch.cov((codes - mean).T))
-        variance = variance.flip(0)[:latent_dim].clamp_min(1e-12)
-        components = vectors.flip(1)[:, :latent_dim].T
-        # An eigenvector's sign is arbitrary: make its largest entry positive, so that runs agree.
-        largest = components.gather(1, components.abs().argmax(1, keepdim=True))
-        components = components * largest.sign()
-        return cls(mean.float(), components.float().contiguous(), variance.sqrt().float())
+        variance, components = leading_components(torch.cov((codes - mean).T), latent_dim)
+        scale = variance.clamp_min(1e-12).sqrt()
+        return cls(mean.float(), components.float().contiguous(), scale.float())
 
     def to_latents(self, codes: Tensor) -> Tensor:
         """Codes float (n, code_dim) -> latents float (n, latent_dim)."""

@@ -16,6 +16,7 @@ from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.decoding import encode
 from explorer.measured import EVALUATION
+from explorer.networks import AutoencoderConfig
 from tests.support import one_sentence
 from training import seed_table
 from training.cli import UserError
@@ -158,6 +159,16 @@ def test_a_codec_stands_beside_the_linear_one_of_its_size(evaluated):
     """Which is worth less here: of digits it keeps 27 dB where the trained one keeps 34."""
     found = open_bundle(evaluated).evaluation["distances"]
     assert found["round trips"]["frechet"] < found["linear round trips"]["frechet"]
+
+
+def test_where_no_linear_codec_is_as_long_the_control_is_left_out(evaluated, monkeypatch):
+    """A trained codec may have more channels than a square has numbers."""
+    monkeypatch.setattr(AutoencoderConfig, "patch", 1)  # of 3 numbers; a code of digits has 4 channels
+    options = EvaluateOptions(bundle=evaluated, cache=evaluated.parent / "cache", device="cpu")
+    found = evaluate(*open_evaluated(options), options)
+    assert "linear round trips" not in found["distances"]
+    assert "linear codec" not in table(found)
+    assert "round trips (ceiling" in table(found)
 
 
 def test_real_training_images_are_nearest_to_real_validation_images(evaluated):

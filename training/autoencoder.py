@@ -246,7 +246,8 @@ def run_autoencoder(
 
 
 def check_same_images(folder: Path, dataset: Dataset) -> None:
-    """Note in an autoencoder's run which images it is trained on; raise UserError if they are others by now.
+    """Note in the run of an autoencoder or a pixel GAN which images it is trained on; raise UserError if they,
+    or those held out, are others by now.
 
     Photographs that are added or taken away are split anew, so that some change sides. What was finished
     before this was noted is not asked.
@@ -257,7 +258,7 @@ def check_same_images(folder: Path, dataset: Dataset) -> None:
     check_made_of(
         path, {"images": dataset.digest},
         f"{folder} was trained on other images, or another split of them, than {dataset.options.source} "
-        "holds now; put back what was there, or train everything in another folder",
+        "holds now; put back what was there, or train everything in another --out",
     )  # fmt: skip
 
 

@@ -254,7 +254,7 @@ def run_latent_gan(options: LatentGanOptions, kind: type[LatentGan] = LatentGan)
     model, _ = load_autoencoder_run(options.autoencoder, options.codec_kind)
     _checked_config(options, model.config.code_shape)
     open_run(options, device)
-    check_same_autoencoder(options.out, model)  # of a finished GAN, too: the bundle vouches for what it saw
+    check_same_autoencoder(options.out, model)
     if not (options.out / "done.json").is_file():
         for _ in kind(options, device).train():
             pass
@@ -283,6 +283,7 @@ def load_run(
     saved = options_from_json(kind, read_options(folder))
     options = replace(saved, out=folder)  # a run's folder may have been moved
     model, _ = load_autoencoder_run(options.autoencoder, options.codec_kind)
+    check_same_autoencoder(folder, model)  # a bundle vouches for what its GAN never saw
     generator = Generator(options.config(model.config.code_shape))
     load_weights(folder / "generator.safetensors", generator)
     path = folder / "standardisation.safetensors"

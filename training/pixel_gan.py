@@ -32,14 +32,14 @@ from training.adversarial import (
     overfit,
     sample,
 )
+from training.autoencoder import check_same_images, open_images
 from training.autoencoder import load_run as load_autoencoder_run
-from training.autoencoder import open_images
 from training.cli import UserError, print_dry_run
 from training.data.dataset import Dataset, augment, center_crop
 from training.device import resolve_device
 from training.files import load_weights
 from training.loop import batch_indices
-from training.runs import check_made_of, open_run, options_from_json, read_options
+from training.runs import open_run, options_from_json, read_options
 
 PROBE = 256  # images of each kind that the discriminator is asked about while training
 
@@ -136,11 +136,7 @@ def run_pixel_gan(options: PixelGanOptions, kind: type[PixelGan] = PixelGan) -> 
     options.config(data.image_size)
     open_run(options, device)
     dataset = open_images(options.autoencoder, data)
-    check_made_of(
-        options.out / "images.json", {"images": dataset.digest},
-        f"{options.out} was trained on other images, or holds out others, than the autoencoder in "
-        f"{options.autoencoder} now; train the GAN in another --out",
-    )  # fmt: skip
+    check_same_images(options.out, dataset)
     if not (options.out / "done.json").is_file():
         for _ in kind(options, dataset, device).train():
             pass

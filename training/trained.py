@@ -90,6 +90,7 @@ def _pixel_gan(folder: Path, device: torch.device) -> Trained:
     generator, gan = pixel_gan.load_run(folder)
     model, data = autoencoder.load_run(gan.autoencoder)
     dataset = autoencoder.open_images(gan.autoencoder, data)
+    autoencoder.check_same_images(folder, dataset)
     # The components that a latent GAN over this autoencoder would model.
     latent = preset_options(latent_gan.LatentGanOptions, "latent_gan", data.preset)
     latent_dim = min(latent.latent_dim, model.config.code_dim)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from explorer.latent import leading_components
 from explorer.networks import Autoencoder, AutoencoderConfig, to_unit_range
 
 
@@ -45,12 +46,8 @@ def fit_linear(model: Autoencoder, images: Tensor, mirror: bool) -> None:
     mean = colour.repeat_interleave(side**2)
     cross = torch.outer(sums / n, mean)
     moments = products / n - cross - cross.T + torch.outer(mean, mean)
-    variance, vectors = torch.linalg.eigh(moments)  # rising
-    scale = variance[-config.code_channels :].mean().sqrt()
-    basis = vectors.T.flip(0)[: config.code_channels]
-    # An eigenvector's sign is arbitrary: its largest entry is positive, so that machines agree.
-    basis = basis * basis.gather(1, basis.abs().argmax(1, keepdim=True)).sign()
-    shaped = basis.view(-1, 3, side, side)
+    variance, basis = leading_components(moments, config.code_channels)
+    scale, shaped = variance.mean().sqrt(), basis.reshape(-1, 3, side, side)
     encoder, decoder = model.encoder.layers, model.decoder.layers
     assert isinstance(encoder, torch.nn.Conv2d)
     assert isinstance(decoder, torch.nn.ConvTranspose2d)
