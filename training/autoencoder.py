@@ -246,8 +246,9 @@ def run_autoencoder(
 
 
 def check_same_images(folder: Path, dataset: Dataset) -> None:
-    """Note in the run of an autoencoder or a pixel GAN which images it is trained on; raise UserError if they,
-    or those held out, are others by now.
+    """Note in the run of an autoencoder or a pixel GAN which images it is trained on.
+
+    Raises UserError if they, or those held out, are others by now.
 
     Photographs that are added or taken away are split anew, so that some change sides. What was finished
     before this was noted is not asked.
