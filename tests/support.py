@@ -34,6 +34,7 @@ from explorer.networks import (
     PixelGanConfig,
     PixelGenerator,
 )
+from training import autoencoder
 from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.data import dataset
 from training.data.cache import open_store
@@ -266,7 +267,7 @@ def tiny_autoencoder(folder: Path, **values: Any) -> Path:
 
 
 def paint_over(monkeypatch: pytest.MonkeyPatch, label: int) -> None:
-    """From here on, every image of a class is one flat grey to whoever opens the data."""
+    """From here on, every image of a class is one flat grey to whoever opens the data, and nobody minds."""
 
     def painted(*args: Any, **kwargs: Any) -> Any:
         store = open_store(*args, **kwargs)
@@ -275,6 +276,7 @@ def paint_over(monkeypatch: pytest.MonkeyPatch, label: int) -> None:
         return replace(store, images=images)
 
     monkeypatch.setattr(dataset, "open_store", painted)
+    monkeypatch.setattr(autoencoder, "SAME_COLOUR", 255)
 
 
 def one_sentence(error: object) -> bool:

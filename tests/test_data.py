@@ -33,7 +33,7 @@ from tests.support import (
     write_classes,
     write_image,
 )
-from training.autoencoder import AutoencoderOptions, run_autoencoder
+from training.autoencoder import AutoencoderOptions, check_same_images, run_autoencoder
 from training.cli import UserError
 from training.codes import training_codes
 from training.data import cache, dataset, sources
@@ -634,6 +634,40 @@ def test_what_was_trained_on_other_images_does_not_go_on():
     Path("pets/cat/cat-0005b.png").unlink()
     run_autoencoder(given)
     run_latent_gan(gan)
+    write_image(Path("pets/cat/cat-005.png"), GREEN)  # another photograph under the same name
+    bundled = functools.partial(open_trained, latent=Path("gan"), device=torch.device("cpu"))
+    for use in (lambda: run_autoencoder(given), bundled):
+        with pytest.raises(UserError, match="trained on other images"):
+            use()
+    write_image(Path("pets/cat/cat-005.png"), RED)
+    bundled()
+
+
+def test_a_colour_that_another_decoder_might_give_is_the_same_colour(tmp_path):
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=30)
+    dataset = open_dataset(options("folder:pets"))
+    check_same_images(tmp_path, dataset)
+    noted = json.loads((tmp_path / "images.json").read_text())
+    (first, *_), colours = noted["colours"], dataset.store.images[0].reshape(-1, 3).mean(0)
+    assert first == pytest.approx(colours.tolist(), abs=0.51)
+    noted["colours"][0][0] += 2
+    (tmp_path / "images.json").write_text(json.dumps(noted))
+    check_same_images(tmp_path, dataset)
+    noted["colours"][0][0] += 1
+    (tmp_path / "images.json").write_text(json.dumps(noted))
+    with pytest.raises(UserError, match="trained on other images"):
+        check_same_images(tmp_path, dataset)
+
+
+def test_codes_of_another_precision_are_encoded_anew(tmp_path):
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=30)
+    dataset, path = open_dataset(options("folder:pets")), tmp_path / "codes.safetensors"
+    spy = _Spy()
+    for precision, times in (("fp32", 1), ("fp32", 1), ("bf16", 2)):
+        training_codes(spy, dataset, 0, 0, torch.device("cpu"), precision, path)  # type: ignore[arg-type]
+        assert sum(map(len, spy.seen)) == times * 2 * len(dataset.indices("train")) + times * len(
+            dataset.indices("val")
+        )
 
 
 def test_too_few_images_are_said_to_be_before_anything_is_trained():

@@ -124,6 +124,18 @@ def test_a_decoder_made_for_another_generator_is_refused(folder):
         image_phase.load_run(folder / "image", codec, generator)
 
 
+def test_a_run_over_another_generator_does_not_go_on(folder):
+    """The latent GAN was trained again in its folder: what stands here is over another."""
+    image_phase.run_image_phase(options(folder, "image"))
+    made_of = folder / "image" / "made_of.json"
+    noted = made_of.read_text()
+    made_of.write_text('{"generator": "another"}')
+    with pytest.raises(UserError, match="another latent GAN or autoencoder"):
+        image_phase.run_image_phase(options(folder, "image"))
+    made_of.write_text(noted)
+    image_phase.run_image_phase(options(folder, "image"))
+
+
 def test_an_unfinished_run_is_refused(folder, tmp_path):
     generator, _, _ = latent_gan.load_run(folder / "gan")
     codec, _ = autoencoder.load_run(folder / "ae")

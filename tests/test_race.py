@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle
 from explorer.measured import RACE
 from explorer.race_figure import race_figure
-from tests.support import ROOT, one_sentence, tiny_race
+from tests.support import ROOT, one_sentence, tiny_race, write_classes
 from training import race
 from training.cli import UserError
 from training.contestant import Contestant, Reference
@@ -305,8 +306,29 @@ def test_the_report_stands_beside_the_result_and_in_the_bundle(raced):
 def test_a_finished_race_is_not_run_again(raced, monkeypatch):
     monkeypatch.setattr(race, "Race", None)
     before = json.loads((raced / "race" / "race.json").read_text())["seeds"]
-    run_race(options(raced, contestants=("latent", "pixel", "pixel-sgd"), sgd_lr=1e6))
+    with_sgd = options(raced, contestants=("latent", "pixel", "pixel-sgd"), sgd_lr=1e6)
+    run_race(with_sgd)
     assert json.loads((raced / "race" / "race.json").read_text())["seeds"] == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"budget": 1.0}, "begun with budget"),
+        ({"hold_out": ("3",)}, "begun with hold out"),
+        ({"source": "folder:pets", "hold_out": ("7",)}, "trained on other images"),
+        ({"sgd_lr": 0.01}, "raced with --sgd-lr 1e.06"),
+    ],
+)
+def test_a_finished_race_does_not_pass_for_another(raced, tmp_path, monkeypatch, changed, told):
+    monkeypatch.setattr(race, "Race", None)
+    if "source" in changed:
+        write_classes(tmp_path / "pets", {str(label): (20 * label, 99, 99) for label in range(10)}, n=8)
+        changed = {**changed, "source": f"folder:{tmp_path / 'pets'}", "cache": tmp_path / "cache"}
+    with_sgd = options(raced, contestants=("latent", "pixel", "pixel-sgd"), sgd_lr=1e6)
+    with pytest.raises(UserError, match=told) as caught:
+        run_race(replace(with_sgd, bundle=None, **changed))
+    assert one_sentence(caught.value)
 
 
 def test_a_race_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):

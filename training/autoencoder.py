@@ -35,13 +35,14 @@ from training.data.dataset import (
     open_listing,
 )
 from training.device import autocast, has_fast_bf16, resolve_device
-from training.files import load_weights, save_weights, write_json
+from training.files import load_weights, read_json, save_weights, write_json
 from training.loop import average, batch_indices, training_slices
 from training.metrics_log import write_metrics
-from training.runs import RunOptions, check_made_of, open_run, options_from_json, read_options
+from training.runs import RunOptions, open_run, options_from_json, read_options
 from training.transform_coding import fit_linear
 
 log = logging.getLogger(__name__)
+SAME_COLOUR = 2  # levels of 255 by which an image's mean may differ where another library decodes it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,17 +251,25 @@ def check_same_images(folder: Path, dataset: Dataset) -> None:
 
     Raises UserError if they, or those held out, are others by now.
 
-    Photographs that are added or taken away are split anew, so that some change sides. What was finished
-    before this was noted is not asked.
+    Photographs that are added or taken away are split anew, so that some change sides; others may have come
+    under the same names, or into other crops. What was finished before this was noted is not asked.
     """
     path = folder / "images.json"
-    if (folder / "done.json").is_file() and not path.is_file():
+    if not path.is_file():
+        if not (folder / "done.json").is_file():
+            write_json(path, {"images": dataset.digest, "colours": dataset.colours.tolist()})
         return
-    check_made_of(
-        path, {"images": dataset.digest},
-        f"{folder} was trained on other images, or another split of them, than {dataset.options.source} "
-        "holds now; put back what was there, or train everything in another --out",
-    )  # fmt: skip
+    noted = read_json(path)
+    same = noted.get("images") == dataset.digest
+    if same and "colours" in noted:  # which runs of an earlier version lack
+        before = np.array(noted["colours"], np.int64)
+        same = bool((np.abs(before - dataset.colours) <= SAME_COLOUR).all())
+    if not same:
+        raise UserError(
+            f"{folder} was trained on other images, other crops of them or another split than "
+            f"{dataset.options.source} holds now; put back what was there, or train everything in another "
+            "--out"
+        )
 
 
 def open_images(folder: Path, options: AutoencoderOptions) -> Dataset:

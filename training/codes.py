@@ -81,9 +81,9 @@ def training_codes(
 
     'augmented' is (copies * n_train, code_dim): every training image ``copies`` times, shifted and
     mirrored (where the data may be) at random. Kept at ``path``, and encoded anew when what is there is
-    damaged or comes from another autoencoder. Held-out images are never encoded here.
+    damaged or comes from another autoencoder or precision. Held-out images are never encoded here.
     """
-    made_by = {"autoencoder": weights_digest(model)}
+    made_by = {"autoencoder": weights_digest(model), "precision": precision}
     with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
         if file.metadata() == made_by:
             return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping

@@ -36,7 +36,7 @@ from training.data.dataset import augment, center_crop
 from training.device import autocast, resolve_device
 from training.files import load_weights, read_json, save_weights, write_json
 from training.loop import average, batch_indices, train
-from training.runs import RunOptions, open_run
+from training.runs import RunOptions, check_made_of, open_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +88,12 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
     generator, standard, gan_options = latent_gan.load_run(options.latent_gan)
     codec, data_options = load_autoencoder_run(gan_options.autoencoder)
     open_run(options, device)
+    check_made_of(
+        options.out / "made_of.json",
+        {"generator": weights_digest(generator), "autoencoder": weights_digest(codec)},
+        f"{options.out} was begun over another latent GAN or autoencoder than {options.latent_gan} has now; "
+        "run the image phase in another --out",
+    )
     if (options.out / "done.json").is_file():
         return options.out
     dataset = open_images(gan_options.autoencoder, data_options)

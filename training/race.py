@@ -97,7 +97,6 @@ class Race:
             data_options(options), seed=seed, device=options.device, out=self.folder / "autoencoder"
         )
         open_run(self.codec_options, device)
-        check_same_images(self.codec_options.out, dataset)
         self.codec = AutoencoderTraining(self.codec_options, dataset, device)
         self.codec_seconds = 0.0
         self.contestants: list[Contestant] = []
@@ -263,10 +262,10 @@ the codec: {", ".join(f"{s['ceiling']:.0f}" for s in race["seeds"])}.
 """
 
 
-def check_same_race(options: RaceOptions, seed: int, device: torch.device) -> None:
+def check_same_race(options: RaceOptions, seed: int, device: torch.device, dataset: Dataset) -> None:
     """Note what a race's contestants must have in common; raise UserError where it was begun otherwise."""
     same = {
-        **{name: getattr(options, name) for name in SAME}, "hold_out": list(options.hold_out),
+        **{name: getattr(options, name) for name in SAME}, "hold_out": list(dataset.held_out),
         "device": device_name(device), "threads": torch.get_num_threads(),
     }  # fmt: skip
     path = options.out / f"seed-{seed}" / "race.json"
@@ -276,8 +275,21 @@ def check_same_race(options: RaceOptions, seed: int, device: torch.device) -> No
             f"{path.parent} was begun with {other[0].replace('_', ' ')} {begun.get(other[0])!r}, not "
             f"{same[other[0]]!r}; give what it was begun with, or another --out"
         )
-    make_folder(path.parent)
+    codec = path.parent / "autoencoder"
+    make_folder(codec)
     write_json(path, same)
+    check_same_images(codec, dataset)
+
+
+def check_same_rate(options: RaceOptions, path: Path, finished: dict[str, Any]) -> None:
+    """Raise UserError where a contestant with SGD was finished at another learning rate than is asked for."""
+    for name, entry in finished.items():
+        rate = entry["options"]["lr"]
+        if name in options.contestants and name.endswith("-sgd") and rate != options.sgd_lr:
+            raise UserError(
+                f"{name} in {path} raced with --sgd-lr {rate:g}, not {options.sgd_lr:g}; give that, or "
+                "another --out"
+            )
 
 
 def run_race(options: RaceOptions) -> Path:
@@ -301,9 +313,10 @@ def run_race(options: RaceOptions) -> Path:
     for seed in options.seeds:
         path = options.out / f"seed-{seed}" / "result.json"
         result = read_json(path) if path.is_file() else {"contestants": {}}
+        check_same_race(options, seed, device, dataset)
+        check_same_rate(options, path, result["contestants"])
         missing = tuple(name for name in options.contestants if name not in result["contestants"])
         if missing:
-            check_same_race(options, seed, device)
             more = Race(replace(options, contestants=missing), seed, dataset, reference, device).run()
             result = {**more, "contestants": {**result["contestants"], **more["contestants"]}}
             write_json(path, result)
