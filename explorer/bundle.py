@@ -1,5 +1,6 @@
 """The bundle, as it is when opened (explorer/bundle_reading.py). Format: docs/bundle.md."""
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,12 @@ class Bundle:
     def name(self) -> str:
         """The folder's name."""
         return self.path.name
+
+    @cached_property
+    def key(self) -> str:
+        """What tells its networks and arrays from another bundle's, even one that has taken its place."""
+        files = [self.manifest["files"].get(name) for name in FILES]
+        return hashlib.sha256(repr((files, self.classes, self.held_out)).encode()).hexdigest()
 
     @property
     def held_out_labels(self) -> np.ndarray:

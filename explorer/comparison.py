@@ -1,6 +1,9 @@
 """Counts and distances that set held-out classes beside seen ones. Nothing here draws a conclusion."""
 
 from dataclasses import dataclass
+from math import inf
+from operator import attrgetter
+from statistics import mean
 
 import numpy as np
 import streamlit as st
@@ -10,7 +13,8 @@ from explorer.latent import nearest
 from explorer.neighbours import nearest_real, training_distances
 from explorer.points import Point
 from explorer.rates import Count, wilson_interval
-from explorer.session import bundle_key
+
+BY_KEY = attrgetter("key")  # how caches know a bundle
 
 
 def said(count: Count) -> str:
@@ -26,7 +30,8 @@ class ClassDistances:
     """Euclidean distances in code space around one class.
 
     to_training: float32 (n,), from each of its untrained images to the nearest training code.
-    to_own_class: float32 (n,), from each of those to the nearest other real image of the class.
+    to_own_class: float32 (n,), from each of those to the nearest other real image of the class; empty where
+    there is no other.
     generated: float32 (m,), from each generated sample to the nearest real image of the class.
     """
 
@@ -41,14 +46,14 @@ def images_of(bundle: Bundle, class_name: str, untrained: bool = False) -> np.nd
     return np.flatnonzero(of_class & (bundle.splits != "train") if untrained else of_class)
 
 
-@st.cache_data(hash_funcs={Bundle: lambda b: bundle_key(b.path)}, show_spinner="Measuring distances…")
+@st.cache_data(max_entries=64, hash_funcs={Bundle: BY_KEY}, show_spinner="Measuring distances…")
 def class_distances(bundle: Bundle, class_name: str) -> ClassDistances:
     """Distances around a class, in code space."""
     rows, members = images_of(bundle, class_name, untrained=True), images_of(bundle, class_name)
     points = [Point("real", int(row)) for row in rows]
     return ClassDistances(
         to_training=training_distances(bundle, points),
-        to_own_class=nearest_real(bundle, points, among=members)[0][:, 0],
+        to_own_class=nearest_real(bundle, points, among=members)[0].ravel(),
         generated=nearest(bundle.generated_codes, bundle.real_codes[members])[0][:, 0],
     )
 
@@ -58,7 +63,7 @@ def nearest_generated(bundle: Bundle, class_name: str, count: int) -> np.ndarray
     return np.argsort(class_distances(bundle, class_name).generated, kind="stable")[:count]
 
 
-@st.cache_data(hash_funcs={Bundle: lambda b: bundle_key(b.path)}, show_spinner="Measuring distances…")
+@st.cache_data(max_entries=64, hash_funcs={Bundle: BY_KEY}, show_spinner="Measuring distances…")
 def generated_to_training(bundle: Bundle) -> np.ndarray:
     """Distance float32 (m,) from each generated sample to the nearest training code."""
     return nearest(bundle.generated_codes, bundle.real_codes[bundle.splits == "train"])[0][:, 0]
@@ -68,7 +73,7 @@ def judge_calls(bundle: Bundle, class_name: str) -> dict[str, Count]:
     """How often the judge's first guess among all ImageNet classes is the class.
 
     By what it was shown: 'photo' and 'round_trip' of the class's untrained images, 'generated' for all
-    samples. n counts the pictures that it was asked about.
+    samples. n counts the pictures that it was asked about; none of a class that ImageNet does not have.
     """
     index = bundle.manifest["judge"]["class_index"][class_name]
     of_class = bundle.labels == bundle.classes.index(class_name)
@@ -76,21 +81,29 @@ def judge_calls(bundle: Bundle, class_name: str) -> dict[str, Count]:
     for kind in ("photo", "round_trip", "generated"):
         answers = bundle.judge[f"{kind}_top1"]
         answers = answers[answers != -1] if kind == "generated" else answers[of_class & (answers != -1)]
-        counts[kind] = Count(int((answers == index).sum()) if index is not None else 0, len(answers))
+        counts[kind] = (
+            Count(int((answers == index).sum()), len(answers)) if index is not None else Count(0, 0)
+        )
     return counts
 
 
 def comparable_classes(bundle: Bundle, count: int = 2) -> list[str]:
     """Seen classes that the judge names on photographs about as often as the held-out ones.
 
-    Without a judge, the first seen ones.
+    Without a judge that knows one, the first seen ones.
     """
     seen = [c for c in bundle.classes if c not in bundle.held_out]
-    if bundle.manifest["judge"]["name"] is None:
+    known = {name for name, index in bundle.manifest["judge"]["class_index"].items() if index is not None}
+    scale = [name for name in bundle.held_out if name in known]
+    if bundle.manifest["judge"]["name"] is None or not scale:
         return seen[:count]
 
     def rate(class_name: str) -> float:
         return judge_calls(bundle, class_name)["photo"].rate
 
-    wanted = np.mean([rate(class_name) for class_name in bundle.held_out])
-    return sorted(seen, key=lambda class_name: abs(rate(class_name) - wanted))[:count]
+    wanted = mean(rate(class_name) for class_name in scale)
+
+    def apart(class_name: str) -> float:
+        return abs(rate(class_name) - wanted) if class_name in known else inf
+
+    return sorted(seen, key=apart)[:count]

@@ -8,7 +8,7 @@ from explorer.race import LATENT, PIXEL
 
 EVALUATION, RACE, REACHABILITY = "evaluation.json", "race.json", "reachability.json"
 # What a check raises where something is missing or cannot be.
-INCOMPLETE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+INCOMPLETE = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
 
 
 def check_number(value: Any) -> None:

@@ -40,17 +40,6 @@ def codes_of(bundle: Bundle, points: list[Point], new: NewSamples | None = None)
     )
 
 
-def positions_of(bundle: Bundle, points: list[Point], new: NewSamples | None = None) -> np.ndarray:
-    """Map coordinates float32 (n, 2) of points."""
-    return _gather(
-        points,
-        real=bundle.map_real,
-        generated=bundle.map_generated,
-        new=new.positions if new else None,
-        width=2,
-    )
-
-
 def z_of(bundle: Bundle, point: Point, new: NewSamples | None = None) -> np.ndarray | None:
     """The z float32 (z_dim,) that a generated point came from; None for a real image, which has none."""
     if point.kind == "generated":

@@ -16,7 +16,6 @@ COLOURS = {
     "latent-sgd": "#56B4E9",
     "pixel-sgd": "#E69F00",
 }
-TEXT = "#31333F"
 
 
 def race_figure(

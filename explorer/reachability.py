@@ -58,7 +58,8 @@ def counts(entries: Iterable[Mapping[str, int]]) -> list[Count]:
 
 def _asked(entry: Mapping[str, int]) -> str:
     """What an entry of images that were remade more than once is the worth of, for people."""
-    return f"{entry['images']:,} images x {entry['pictures'] // entry['images']}" if "images" in entry else ""
+    images = entry.get("images")  # 0, of a class without test images, in older reports
+    return f"{images:,} images x {entry['pictures'] // images}" if images else ""
 
 
 def alphas(report: Report) -> list[float]:

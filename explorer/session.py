@@ -31,22 +31,18 @@ def bundle_folders() -> list[Path]:
 
 
 # The manifest's time stamp is part of the key: a bundle that was trained anew is opened anew.
-@st.cache_resource(show_spinner="Opening the bundle: checking its files and loading its latents…")
+@st.cache_resource(
+    max_entries=8, show_spinner="Opening the bundle: checking its files and loading its latents…"
+)
 def _open(path: str, stamp: float) -> Bundle:
     return open_bundle(Path(path))
 
 
-@st.cache_resource(show_spinner="Loading the networks…")
-def _generation(path: str, stamp: float) -> "Generation":
+@st.cache_resource(max_entries=8, show_spinner="Loading the networks…")
+def _generation(key: str, _bundle: Bundle) -> "Generation":
     from explorer.generation import load_generation
 
-    return load_generation(_open(path, stamp))
-
-
-def bundle_key(path: Path) -> tuple[str, float]:
-    """What identifies the content of a bundle's folder: its path and its manifest's time stamp."""
-    manifest = path / MANIFEST
-    return str(path), manifest.stat().st_mtime if manifest.is_file() else 0.0
+    return load_generation(_bundle)
 
 
 def _pick(found: dict[str, Path]) -> str:
@@ -57,9 +53,6 @@ def _pick(found: dict[str, Path]) -> str:
     wanted = (kept, st.query_params.get("bundle"), DEFAULT_BUNDLE)
     default = next((names.index(name) for name in wanted if name in found), 0)
     name = st.sidebar.selectbox("Bundle", names, index=default)
-    if kept is not None and kept != name:
-        for key in _KEYS_OF_A_BUNDLE:
-            st.session_state.pop(key, None)
     st.session_state["bundle_name"] = name
     if st.query_params.get("bundle") != name:
         st.query_params["bundle"] = name  # the address can be shared and reloaded
@@ -79,14 +72,21 @@ def current_bundle() -> Bundle:
         )
         st.stop()
     path = found[_pick(found)]
+    manifest = path / MANIFEST
     try:
-        return _open(*bundle_key(path))
+        bundle = _open(str(path), manifest.stat().st_mtime if manifest.is_file() else 0.0)
     except BundleError as error:
         st.error(f"{error}.")
         st.info("Choose another bundle in the sidebar.")
         st.stop()
+    shown = path, bundle.key
+    if st.session_state.setdefault("bundle_shown", shown) != shown:
+        st.session_state["bundle_shown"] = shown
+        for key in _KEYS_OF_A_BUNDLE:
+            st.session_state.pop(key, None)
+    return bundle
 
 
 def generation_of(bundle: Bundle) -> "Generation":
     """Autoencoder and generator of an opened bundle, shared by all users: read them, never train them."""
-    return _generation(*bundle_key(bundle.path))
+    return _generation(bundle.key, bundle)

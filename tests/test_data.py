@@ -98,6 +98,25 @@ def test_files_that_are_no_images_and_hidden_folders_are_no_classes():
     assert len(source.items) == 6
 
 
+def test_train_may_be_a_class_too():
+    write_classes(Path("vehicles"), {"train": RED, "car": GREEN}, n=10)
+    assert open_source("folder:vehicles").classes == ("car", "train")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take no such name")
+def test_names_that_cannot_be_written_down_are_said_to_be(caplog):
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=10)
+    odd = os.fsdecode(b"\xe9.png")
+    shutil.copy("pets/cat/cat-000.png", f"pets/cat/{odd}")
+    assert len(open_source("folder:pets").items) == 20
+    assert "is not UTF-8; rename it" in caplog.text
+    Path("pets/dog").rename(os.fsdecode(b"pets/\xe9"))
+    with pytest.raises(UserError, match="is not UTF-8; rename it") as caught:
+        open_source("folder:pets")
+    str(caught.value).encode()
+    assert one_sentence(caught.value)
+
+
 def test_imagewoof_folders_become_breeds():
     write_classes(Path("woof/train"), dict.fromkeys(IMAGEWOOF_BREEDS, RED), n=1)
     write_classes(Path("woof/val"), {"n02111889": RED}, n=1)

@@ -34,7 +34,7 @@ from training.evaluate import (
     structure,
     table,
 )
-from training.judge import DOG_CLASSES, Judge
+from training.judge import DOG_CLASSES, Judge, imagenet_categories, imagenet_index
 
 DIGITS = Path("pretrained/digits")
 
@@ -45,6 +45,14 @@ def judged(dog: np.ndarray, breed: np.ndarray) -> Judged:
     probabilities[np.arange(len(dog)), breed] = dog
     probabilities[:, 1] += 1 - dog
     return Judged(np.zeros((len(dog), 2), np.float32), probabilities)
+
+
+def test_a_name_that_imagenet_has_twice_is_taken_as_it_is_spelt():
+    dog, garment = imagenet_index("Cardigan"), imagenet_index("cardigan")
+    assert dog in DOG_CLASSES
+    assert (imagenet_categories()[dog], imagenet_categories()[garment]) == ("Cardigan", "cardigan")
+    assert imagenet_index("english Foxhound!") == imagenet_index("English foxhound") is not None
+    assert imagenet_index("Labradoodle") is None
 
 
 def test_the_threshold_of_a_dog_comes_from_training_crops_alone():

@@ -74,6 +74,17 @@ def test_images_remade_more_than_once_count_for_what_they_are_worth(judged):
     assert worth.n > 90
 
 
+def test_a_class_without_test_images_is_not_asked_about(judged):
+    tested = (judged.labels != HELD_OUT) | (judged.parts != TEST)
+    real = {kind: scored[tested] for kind, scored in judged.real.items()}
+    few = replace(
+        judged, labels=judged.labels[tested], parts=judged.parts[tested], real=real, remade=[real[CUT]]
+    )
+    level = few.level(HELD_OUT, 0.05)
+    assert [level[kind] for kind in (PHOTOGRAPHS, ROUND_TRIPS, CUT)] == [{"hits": 0, "n": 0}] * 3
+    assert level["false_positives"][CUT]["images"] == 80
+
+
 def _times(scored: Scored, times: int) -> Scored:
     return Scored(
         *(np.concatenate([part] * times) for part in (scored.judges, scored.permuted, scored.distance))

@@ -13,23 +13,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 from conftest import BUNDLE, JUDGED, ROOT, TIMEOUT_MS, App
 from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 from streamlit.testing.v1 import AppTest
 
 from explorer import job_panel, jobs, session
-from explorer.bundle import BundleError
+from explorer.bundle import SPLITS, BundleError
 from explorer.bundle_reading import open_bundle
-from explorer.bundle_writing import update_bundle
+from explorer.bundle_writing import update_bundle, write_bundle
 from explorer.comparison import class_distances, comparable_classes, judge_calls
 from explorer.counts_table import COLUMNS, counts_csv
 from explorer.decoding import data_uri, grid
 from explorer.examples import tiles
 from explorer.measured import REACHABILITY
+from explorer.points import NewSamples
 from explorer.reachability import judged as verdicts_of
 from explorer.report import html_report
 from explorer.verdict import Kind
+from tests.support import tiny_parts, write_tiny_bundle
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -134,6 +137,63 @@ def test_distances_are_those_of_their_definition(judged):
     np.testing.assert_allclose(distances.to_own_class[0], to_own, rtol=1e-4)
     of_sample = np.linalg.norm(codes[sevens] - bundle.generated_codes[5], axis=1).min()
     np.testing.assert_allclose(distances.generated[5], of_sample, rtol=1e-4)
+
+
+def test_a_class_that_the_judge_has_no_name_for_is_not_said_to_be_missed(judged, monkeypatch):
+    manifest = json.loads((judged / "bundle.json").read_text())
+    manifest["judge"]["class_index"] |= {"7": None, "0": None}
+    (judged / "bundle.json").write_text(json.dumps(manifest))
+    bundle = open_bundle(judged)
+    assert [count.n for count in judge_calls(bundle, "7").values()] == [0, 0, 0]
+    at = opened(judged.parent, "judged", monkeypatch)
+    table = at.table[1].value
+    assert set(table.loc["7 (held out)"]) == {"no name of ImageNet's"}
+    assert table.loc["1 (seen)", "photographs of it"].endswith("]")
+    assert "0 of these 12 7" not in text(at)
+    manifest["judge"]["class_index"]["7"] = 7
+    (judged / "bundle.json").write_text(json.dumps(manifest))
+    assert comparable_classes(open_bundle(judged)) == ["1", "2"]  # 0 cannot be compared
+
+
+def test_a_held_out_class_of_one_image_is_shown(tmp_path, monkeypatch):
+    parts = tiny_parts()
+    parts["latents"]["real_labels"] = np.array([2, *np.arange(11) % 2])
+    parts["latents"]["real_splits"] = np.array([SPLITS.index("held_out"), *np.arange(11) // 2 % 2])
+    write_bundle(tmp_path / "tiny", **parts)
+    at = opened(tmp_path, "tiny", monkeypatch)
+    row = at.table[-1].value.loc["fox (held out)"]
+    assert row["its images to the nearest other one of the class"] == "none"
+    assert row["its images to the nearest training code"].endswith("n = 1")
+
+
+def test_a_bundle_that_took_the_place_of_another_is_measured_anew(tmp_path, monkeypatch):
+    old = write_tiny_bundle(tmp_path / "tiny", seed=0)
+    at = opened(tmp_path, "tiny", monkeypatch)
+    at.session_state["new_samples"] = NewSamples(0, old.generated_z, old.generated_codes, old.map_generated)
+    at.run()
+    assert "new_samples" in at.session_state
+    shutil.rmtree(tmp_path / "tiny")
+    new = write_tiny_bundle(tmp_path / "tiny", seed=1)
+    # A page that opened the first one may still ask about it; that must not become the second one's answer.
+    before, after = class_distances(old, "fox"), class_distances(new, "fox")
+    assert not np.allclose(before.to_training, after.to_training)
+    first, second = (session.generation_of(b).autoencoder.state_dict() for b in (old, new))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    shown = at.table[-1].value
+    at.run()
+    assert not at.exception
+    assert not at.table[-1].value.equals(shown)
+    assert "new_samples" not in at.session_state  # they were the first one's
+
+
+def test_what_is_measured_later_leaves_a_bundle_the_same(judged):
+    before = open_bundle(judged)
+    (judged / REACHABILITY).unlink()
+    manifest = json.loads((judged / "bundle.json").read_text())
+    del manifest["files"][REACHABILITY]
+    (judged / "bundle.json").write_text(json.dumps(manifest))
+    assert open_bundle(judged).reachability is None
+    assert open_bundle(judged).key == before.key
 
 
 def test_a_bundle_without_held_out_classes_says_so(judged, monkeypatch):

@@ -113,6 +113,25 @@ def test_the_cheap_rungs_ask_the_bundles_own_generator_and_train_no_gan(tmp_path
         run_reachability(replace(given, generators=("pixel",)))
 
 
+def test_a_class_too_small_to_be_judged_is_named_before_anything_is_trained(tmp_path, monkeypatch):
+    splitting = protocol.judging_parts
+
+    def without(part: str):
+        def parts(labels: np.ndarray, *rest) -> np.ndarray:
+            return np.where(
+                (labels == 7) & (splitting(labels, *rest) == part), TEST, splitting(labels, *rest)
+            )
+
+        return parts
+
+    for part in (LEARN, CALIBRATION):
+        monkeypatch.setattr(protocol, "judging_parts", without(part))
+        with pytest.raises(UserError, match=f"'7' has 179 images.*none is left for {part}") as caught:
+            run_reachability(options(tmp_path))
+        assert one_sentence(caught.value)
+    assert not list((tmp_path / "run").glob("*/options.json"))
+
+
 def test_gans_that_another_process_trained_are_found(tmp_path, monkeypatch):
     """Seed 1 by one process, then the whole command with nothing left to train."""
     given = options(tmp_path, seeds="1", targets=1)

@@ -163,6 +163,11 @@ def test_every_preset_takes_at_least_twenty_log_spaced_snapshots(preset):
     assert middle < options.steps / 10  # log-spaced: half of them in the first tenth
 
 
+def test_a_single_snapshot_is_of_the_end():
+    assert LatentGanOptions(images=1024, batch=64, snapshots=1).snapshot_steps == [16]
+    assert LatentGanOptions(images=1024, batch=64, snapshots=2).snapshot_steps == [1, 16]
+
+
 def test_options_survive_the_way_through_json():
     options = AutoencoderOptions(hold_out=("a b", "c"), boxes=Path("x/y.csv"), widths=(8, 8, 8))
     assert options_from_json(AutoencoderOptions, options_json(options)) == options

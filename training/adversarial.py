@@ -75,6 +75,8 @@ class AdversarialOptions(RunOptions):
         """Steps after which a snapshot is taken, the last step among them."""
         spaced = np.geomspace(1, self.steps, self.snapshots * 4)
         distinct = np.unique(np.round(spaced).astype(int))
+        if self.snapshots == 1:
+            return [self.steps]
         picks = np.linspace(0, len(distinct) - 1, min(self.snapshots, len(distinct)))
         return sorted({int(distinct[round(p)]) for p in picks})
 

@@ -83,7 +83,7 @@ def training_codes(
     mirrored (where the data may be) at random. Kept at ``path``, and encoded anew when what is there is
     damaged or comes from another autoencoder or precision. Held-out images are never encoded here.
     """
-    made_by = {"autoencoder": weights_digest(model), "precision": precision}
+    made_by = {"made_by": f"{weights_digest(model)} {precision}"}  # one entry: several have no fixed order
     with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
         if file.metadata() == made_by:
             return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping

@@ -30,7 +30,7 @@ class Reference:
     """What pictures are compared with: the judge's features of seen validation crops, and the threshold."""
 
     def __init__(self, dataset: Dataset, samples: int, cache: Path, device: torch.device) -> None:
-        self.ask = CachedJudge(cache, device)
+        self.judge = CachedJudge(cache, device)
         size = dataset.options.image_size
         rng = np.random.default_rng(0)
         parts = {}
@@ -40,8 +40,8 @@ class Reference:
             parts[split] = images[rows].numpy()
         self.n = min(len(p) for p in parts.values())
         self.crops, train = (parts[s][: self.n] for s in ("val", "train"))
-        self.real = self.ask("crops", self.crops)
-        trained_on = self.ask("training crops", train)
+        self.real = self.judge("crops", self.crops)
+        trained_on = self.judge("training crops", train)
         self.floor = metrics.frechet_distance(self.real.features, trained_on.features)
         seen = [c for c in dataset.classes if c not in dataset.held_out]
         self.has_dogs = all(imagenet_index(c) in DOG_CLASSES for c in seen)
@@ -53,7 +53,7 @@ class Reference:
 
     def __call__(self, name: str, made: np.ndarray) -> dict[str, Any]:
         """Frechet distance, and the count called a dog, of pictures uint8 (n, s, s, 3)."""
-        judged = self.ask(name, made)
+        judged = self.judge.ask(name, made)
         measured: dict[str, Any] = {"frechet": metrics.frechet_distance(self.real.features, judged.features)}
         if self.has_dogs:
             measured["dogs"] = {"k": int((self._dog(judged) >= self.threshold).sum()), "n": len(made)}

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import tyro
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -86,6 +86,11 @@ class CachedJudge:
         self.cache = cache / "judge"
         self.judge = Judge(device)
 
+    def ask(self, name: str, pictures: np.ndarray) -> Judged:
+        """Answers to pictures uint8 (n, s, s, 3) that nobody will ask about again."""
+        features, logits = self.judge.embed(pictures, progress=f"judging {name}")
+        return Judged(features.numpy(), logits.softmax(1).numpy())
+
     def __call__(self, name: str, pictures: np.ndarray) -> Judged:
         """Answers to pictures uint8 (n, s, s, 3); ``name`` is for the progress bar."""
         content = np.ascontiguousarray(pictures)
@@ -96,11 +101,11 @@ class CachedJudge:
         try:
             answers = load_file(path)
         except (OSError, SafetensorError):
-            features, logits = self.judge.embed(content, progress=f"judging {name}")
-            answers = {"features": features, "probabilities": logits.softmax(1)}
+            judged = self.ask(name, content)
             make_folder(self.cache)
-            write_atomically(path, lambda temporary: save_file(answers, temporary))
-        return Judged(answers["features"].numpy(), answers["probabilities"].numpy())
+            write_atomically(path, lambda temporary: save_file(vars(judged), temporary))
+            return judged
+        return Judged(answers["features"], answers["probabilities"])
 
 
 def scramble_phases(pictures: np.ndarray, seed: int = 0) -> np.ndarray:

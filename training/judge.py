@@ -32,13 +32,20 @@ def imagenet_categories() -> tuple[str, ...]:
 
 
 def imagenet_index(class_name: str) -> int | None:
-    """ImageNet-1k index of a class name, ignoring case and punctuation; None if there is none."""
+    """ImageNet-1k index of a class name, None if there is none.
+
+    As it is spelt (there are a dog called Cardigan and a garment, cardigan); else without case and
+    punctuation.
+    """
 
     def key(name: str) -> str:
         return "".join(c for c in name.lower() if c.isalnum())
 
+    categories = imagenet_categories()
+    if class_name in categories:
+        return categories.index(class_name)
     wanted = key(class_name)
-    return next((i for i, c in enumerate(imagenet_categories()) if key(c) == wanted), None)
+    return next((i for i, c in enumerate(categories) if key(c) == wanted), None)
 
 
 class Judge(nn.Module):

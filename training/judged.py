@@ -81,7 +81,7 @@ class Judged:
             return count(found(scored))
 
         def real(kind: str, rows: np.ndarray) -> dict[str, int]:
-            if kind != CUT or not self.remade:
+            if kind != CUT or not self.remade or not rows.any():
                 return hits(self.real[kind][rows])
             answers = np.stack([found(scored[rows]) for scored in (self.real[kind], *self.remade)])
             worth, asked = worth_of_repeats(answers), count(answers.ravel())

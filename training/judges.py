@@ -28,7 +28,6 @@ from training.runs import RunOptions, open_run
 WIDTHS = (48, 96, 192, 256)  # channels at half the size, a quarter, ... down to about LOWEST pixels
 LOWEST = 4
 SHIFT = 4  # pixels by which the network's training images are moved at most
-Features = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ def reconstruction(
     if ssim:
         # From 0 up: around a mean of zero SSIM's luminance term loses its meaning and even its sign.
         similarity = structural_similarity_index_measure(
-            output.float() + 1, target.float() + 1, data_range=2.0, kernel_size=7, sigma=1.0
+            output.float() + 1, target.float() + 1, data_range=2.0, sigma=1.0
         )
         assert isinstance(similarity, Tensor)
         loss = loss + ssim * (1 - similarity)

@@ -46,7 +46,7 @@ from training.judges import Judges, NetworkJudgeOptions, pixels
 from training.new_class import add_new_class
 from training.picture_sources import PictureSource, PictureSourceOptions, PictureSources
 from training.runs import check_made_of, package_versions
-from training.splits import CALIBRATION, LEARN, TEST, judging_parts
+from training.splits import CALIBRATION, LEARN, PARTS, TEST, judging_parts
 
 SHOWN = 8  # pictures of a kind in the report
 
@@ -165,6 +165,7 @@ class Reachability:
             self.features_name = JUDGE_NAME
         self.labels = self.dataset.store.labels
         self.parts = judging_parts(self.labels, self.dataset.splits, o.split_seed)
+        self._check_enough()
         self.judges: list[Judges] = []
         self.real_features = np.empty((0, 0), np.float32)
         self.sources = PictureSources(o, self.bundle, self.dataset, self.folder, self.device)
@@ -186,6 +187,17 @@ class Reachability:
         if kind == CUT:
             return self.sources.at_best(codes, self.sources.own_remaker)
         return self.sources.decoded(codes)
+
+    def _check_enough(self) -> None:
+        """Raise UserError unless judges can learn every class, and a held-out one can be asked about."""
+        for label, name in enumerate(self.dataset.classes):
+            of_class = self.parts[self.labels == label]
+            needed = PARTS if name in self.dataset.held_out else (LEARN,)
+            if lacking := [part for part in needed if part not in of_class]:
+                raise UserError(
+                    f"{name!r} has {len(of_class)} images, too few for the judges: none is left for "
+                    f"{lacking[0]}; add photographs of it, or leave it out, and train anew"
+                )
 
     # Stages; each keeps what it did in a file, by a key of what it depends on
 

@@ -78,10 +78,6 @@ def options_from_json(kind: type, values: dict[str, Any]) -> Any:
             )
     converted = {}
     for name, value in values.items():
-        if name not in hints:
-            raise UserError(
-                f"a saved {name!r} is no option of {kind.__module__}: name the folder of one of its own runs"
-            )
         if isinstance(value, list):
             value = tuple(value)
         elif value is not None and "Path" in str(hints[name]):

@@ -89,10 +89,14 @@ def show_judge(bundle: Bundle, classes: list[str]) -> None:
     rows = {}
     for class_name in classes:
         calls = judge_calls(bundle, class_name)
+        known = bundle.manifest["judge"]["class_index"][class_name] is not None
         rows[role(bundle, class_name)] = {
-            "photographs of it": said(calls["photo"]),
-            "their round trips": said(calls["round_trip"]),
-            "all generated samples": said(calls["generated"]),
+            title: said(calls[kind]) if known else "no name of ImageNet's"
+            for kind, title in (
+                ("photo", "photographs of it"),
+                ("round_trip", "their round trips"),
+                ("generated", "all generated samples"),
+            )
         }
     st.table(pd.DataFrame.from_dict(rows, orient="index"))
     st.caption(
@@ -163,9 +167,10 @@ def show_class(bundle: Bundle, class_name: str, photographs: Photographs | None)
     st.html(gallery(originals, side=96))
     generated = generated_cards(bundle, class_name)
     judged = ""
-    if bundle.manifest["judge"]["name"]:
+    index = bundle.manifest["judge"]["class_index"][class_name]
+    if bundle.manifest["judge"]["name"] and index is not None:
         guesses = bundle.judge["generated_top1"][nearest_generated(bundle, class_name, SHOWN)]
-        called = int((guesses == bundle.manifest["judge"]["class_index"][class_name]).sum())
+        called = int((guesses == index).sum())
         judged = (
             ", and the judge's first guess with its probability. "
             f"It calls {called} of these {len(guesses)} {class_name}"

@@ -23,20 +23,20 @@ from explorer.player.journey import (
     z_path,
 )
 from explorer.points import NewSamples, Point, label_of
-from explorer.session import bundle_key, current_bundle, generation_of
+from explorer.session import current_bundle, generation_of
 
 CODES, Z = "code space", "the GAN's z space"
 STRAIGHT, SPHERICAL = "straight", "spherical"
 
 
 @st.cache_data(max_entries=64, show_spinner="Drawing the path and placing it on the map…")
-def cached_travel(key: tuple[str, float], route: Route, _bundle: Bundle) -> Journey:
+def cached_travel(key: str, route: Route, _bundle: Bundle) -> Journey:
     """``travel``, once per bundle and path."""
     return travel(_bundle, generation_of(_bundle), route)
 
 
 @st.cache_data(max_entries=16, show_spinner="Measuring how far unseen pictures are from the training set…")
-def cached_usual_distance(key: tuple[str, float], split: str, _bundle: Bundle) -> tuple[float, int]:
+def cached_usual_distance(key: str, split: str, _bundle: Bundle) -> tuple[float, int]:
     """``usual_distance``, once per bundle and split."""
     return usual_distance(_bundle, split)
 
@@ -118,7 +118,7 @@ def distance_chart(bundle: Bundle, journey: Journey) -> go.Figure:
         ("val", "seen", "seen classes, validation"),
         ("held_out", "held out", "held-out classes"),
     ):
-        median, n = cached_usual_distance(bundle_key(bundle.path), split, bundle)
+        median, n = cached_usual_distance(bundle.key, split, bundle)
         if n:
             top = max(top, median)
             figure.add_hline(
@@ -174,7 +174,7 @@ with left:
 with right:
     b = pick_end(bundle, "B", new)
 route, path_name = choose_path(bundle, a, b)
-journey = cached_travel(bundle_key(bundle.path), route, bundle)
+journey = cached_travel(bundle.key, route, bundle)
 generation = generation_of(bundle)
 hand = "the decoder" if route.z is None else generation.drawn_by
 decoded = generation.decoded if route.z is None and (a.z is not None or b.z is not None) else ""

@@ -69,7 +69,6 @@ class Source:
     description: str
     licence: str
     subject_boxes: str | None = None
-    root: Path | None = None
 
 
 def open_source(spec: str, image_size: int = 64) -> Source:
@@ -112,14 +111,24 @@ def _file_opener(path: Path) -> Callable[[], Image.Image]:
     return lambda: Image.open(path)
 
 
+def _is_text(path: Path) -> bool:
+    """Whether a path can be written down: on Linux a name may be any bytes."""
+    return not any("\ud800" <= c <= "\udfff" for c in str(path))
+
+
 def _class_folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if odd := [p for p in folders if not _is_text(p)]:
+        raise UserError(f"the name of the class folder {os.fsencode(odd[0])!r} is not UTF-8; rename it")
+    return folders
 
 
 def _images(folder: Path) -> list[Path]:
     found = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
-        if path.is_file():
+        if not _is_text(path):
+            log.warning("skipped %r: its name is not UTF-8; rename it", os.fsencode(path))
+        elif path.is_file():
             found.append(path)
         elif not path.is_dir():
             log.warning("skipped %s: it leads to no file", path)
@@ -135,7 +144,7 @@ def _item(path: Path, root: Path, label: int, split: str) -> Item:
 def _list_files(root: Path, names: Callable[[str], str]) -> tuple[tuple[str, ...], list[Item]]:
     """Classes and items of a class-per-folder tree, with or without train/ and val/ above the classes."""
     parts: dict[str, Path] = {}
-    if (root / "train").is_dir():
+    if (root / "train").is_dir() and _class_folders(root / "train"):  # else "train" may be a class
         parts["train"] = root / "train"
         val = next((root / v for v in VAL_NAMES if (root / v).is_dir()), None)
         if val is not None:
@@ -166,7 +175,7 @@ def _folder(spec: str, root: Path) -> Source:
             f"{root} holds no class folders with images in them; "
             "put the images of each class into a folder of its own"
         )
-    return Source(spec, classes, tuple(items), f"images in {root.name}/", "the owner's", root=root)
+    return Source(spec, classes, tuple(items), f"images in {root.name}/", "the owner's")
 
 
 def open_class(folder: Path) -> Source:
@@ -180,7 +189,7 @@ def open_class(folder: Path) -> Source:
     items = tuple(_item(p, root, 0, "train") for p in _images(root))
     if not items:
         raise UserError(f"{folder} holds no images; give a folder that holds photographs of one class")
-    return Source(f"folder:{root}", (root.name,), items, f"images in {root.name}/", "the owner's", root=root)
+    return Source(f"folder:{root}", (root.name,), items, f"images in {root.name}/", "the owner's")
 
 
 def _imagewoof_folder() -> Path | None:
@@ -204,7 +213,6 @@ def _imagewoof(spec: str, path: Path | None, image_size: int) -> Source:
         "ImageWoof v2 (fast.ai), ten dog breeds of ImageNet",
         "ImageNet terms: non-commercial research and education",
         subject_boxes="imagewoof",
-        root=path,
     )
 
 
