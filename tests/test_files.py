@@ -4,12 +4,13 @@ import errno
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.support import file_names, one_sentence
 from training.cli import UserError
-from training.files import write_atomically, write_json
+from training.files import kept, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -25,6 +26,27 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert one_sentence(caught.value)
     assert json.loads(path.read_text()) == {"good": 1}
     assert file_names(tmp_path) == ["weights.json"]
+
+
+def test_arrays_are_computed_once_for_a_key_and_again_where_the_file_is_damaged(tmp_path):
+    path, computed = tmp_path / "scores" / "a.safetensors", []
+
+    def compute() -> dict[str, np.ndarray]:
+        computed.append(1)
+        return {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([1])}
+
+    for key, times in (("one", 1), ("one", 1), ("two", 2)):
+        found = kept(path, key, compute)
+        assert len(computed) == times
+        assert {name: part.tolist() for name, part in found.items()} == {
+            "x": [[0, 1, 2], [3, 4, 5]],
+            "y": [1],
+        }
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    kept(path, "two", compute)
+    assert len(computed) == 3
+    assert path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("kind", ["torch", "safetensors"])

@@ -1,12 +1,10 @@
 """Encode images with a trained autoencoder: the dual space in which the GAN is trained."""
 
 import hashlib
-from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -14,7 +12,7 @@ from explorer.networks import Autoencoder, to_unit_range
 from training import parallel
 from training.data.dataset import DataOptions, Dataset, augment, center_crop
 from training.device import autocast
-from training.files import write_atomically
+from training.files import kept
 from training.loop import seed_step
 
 
@@ -83,16 +81,15 @@ def training_codes(
     mirrored (where the data may be) at random. Kept at ``path``, and encoded anew when what is there is
     damaged or comes from another autoencoder or precision. Held-out images are never encoded here.
     """
-    made_by = {"made_by": f"{weights_digest(model)} {precision}"}  # one entry: several have no fixed order
-    with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
-        if file.metadata() == made_by:
-            return {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118 - not a mapping
-    size = dataset.options.image_size
-    train = dataset.seen("train")
-    codes = {
-        "train": encode(model, center_crop(train, size), device, precision),
-        "val": encode(model, center_crop(dataset.seen("val"), size), device, precision),
-        "augmented": augmented_codes(model, train, dataset.options, copies, seed, device, precision),
-    }
-    write_atomically(path, lambda temporary: save_file(codes, temporary, made_by))
-    return codes
+
+    def compute() -> dict[str, np.ndarray]:
+        size, train = dataset.options.image_size, dataset.seen("train")
+        codes = {
+            "train": encode(model, center_crop(train, size), device, precision),
+            "val": encode(model, center_crop(dataset.seen("val"), size), device, precision),
+            "augmented": augmented_codes(model, train, dataset.options, copies, seed, device, precision),
+        }
+        return {name: part.numpy() for name, part in codes.items()}
+
+    found = kept(path, f"{weights_digest(model)} {precision}", compute)
+    return {name: torch.from_numpy(part) for name, part in found.items()}

@@ -19,8 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -39,7 +37,7 @@ from training.autoencoder import AutoencoderOptions
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import Dataset, open_dataset
 from training.device import device_name, resolve_device
-from training.files import make_folder, write_atomically
+from training.files import kept
 from training.judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_index
 from training.memorisation import memorisation_test, nearest_pairs
 from training.runs import options_from_json, package_versions
@@ -94,18 +92,10 @@ class CachedJudge:
     def __call__(self, name: str, pictures: np.ndarray) -> Judged:
         """Answers to pictures uint8 (n, s, s, 3); ``name`` is for the progress bar."""
         content = np.ascontiguousarray(pictures)
-        key = hashlib.sha256(
-            f"{JUDGE_NAME} {JUDGE_SIZE} float32 {content.shape}".encode() + content.tobytes()
-        )
-        path = self.cache / f"{key.hexdigest()[:24]}.safetensors"
-        try:
-            answers = load_file(path)
-        except (OSError, SafetensorError):
-            judged = self.ask(name, content)
-            make_folder(self.cache)
-            write_atomically(path, lambda temporary: save_file(vars(judged), temporary))
-            return judged
-        return Judged(answers["features"], answers["probabilities"])
+        key = f"{JUDGE_NAME} {JUDGE_SIZE} float32 {content.shape}"
+        digest = hashlib.sha256(key.encode() + content.tobytes()).hexdigest()
+        path = self.cache / f"{digest[:24]}.safetensors"
+        return Judged(**kept(path, digest, lambda: vars(self.ask(name, content))))
 
 
 def scramble_phases(pictures: np.ndarray, seed: int = 0) -> np.ndarray:

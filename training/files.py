@@ -1,12 +1,16 @@
-"""Files that are never half written: text, JSON, weights, and the folders they lie in."""
+"""Files that are never half written: text, JSON, weights, arrays, and the folders they lie in."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -52,6 +56,22 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({error}); run the stage that writes it again") from None
+
+
+def kept(path: Path, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays by name from a file, computed and written where it is missing, damaged or of another key.
+
+    key: whatever they depend on, as text.
+    """
+    # One entry: several have no fixed order, and the same arrays should be the same bytes.
+    known = {"key": hashlib.sha256(key.encode()).hexdigest()[:16]}
+    with suppress(OSError, SafetensorError), safe_open(path, "numpy") as file:
+        if file.metadata() == known:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    arrays = compute()
+    make_folder(path.parent)
+    write_atomically(path, lambda temporary: save_arrays(arrays, temporary, known))
+    return arrays
 
 
 def make_folder(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run every stage from photographs to bundle, skipping those already done.
+"""Run every stage from photographs to bundle. What is trained already is not trained again.
 
     python -m training.pipeline --preset imagewoof64 --hold-out Samoyed "English foxhound"
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
 from explorer.counts_table import with_intervals
@@ -37,7 +35,7 @@ from training.cli import UserError, command_line, options_json
 from training.codes import weights_digest
 from training.device import device_name, resolve_device
 from training.evaluate import EvaluateOptions, open_evaluated, scramble_phases
-from training.files import make_folder, write_atomically
+from training.files import kept, make_folder
 from training.hits import PASSING, Scored, realism
 from training.inversion import RATE, search
 from training.judge import JUDGE_NAME, Judge
@@ -204,19 +202,8 @@ class Reachability:
     def kept(
         self, name: str, key: str, compute: Callable[[], dict[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
-        """Arrays from ``scores/<name>``, computed where the file is missing, damaged or of another key."""
-        path = self.folder / "scores" / f"{name}.safetensors"
-        known = {"key": hashlib.sha256(key.encode()).hexdigest()[:16]}
-        try:
-            with safe_open(path, "numpy") as file:
-                if file.metadata() == known:
-                    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
-            pass
-        arrays = compute()
-        make_folder(path.parent)
-        write_atomically(path, lambda temporary: save_file(arrays, temporary, known))
-        return arrays
+        """Arrays from ``scores/<name>``, or computed; see ``training.files.kept``."""
+        return kept(self.folder / "scores" / f"{name}.safetensors", key, compute)
 
     def learn(self) -> None:
         """Train the judges, and those with permuted labels."""
