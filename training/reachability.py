@@ -10,7 +10,8 @@ held-out class got a verdict, 2 if one is inconclusive. What is measured, and wh
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from explorer.reachability import (
     LATENT,
     PHOTOGRAPHS,
     PIXEL,
-    PIXEL_ORACLE,
     ROUND_TRIPS,
     TRAINING,
     TRAINING_CUT,
@@ -61,8 +61,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
-    """Run the protocol, or what is left of it; returns the report."""
+def check(options: ReachabilityOptions) -> None:
+    """Raise UserError for options that do not go together."""
     unknown = sorted(set(options.generators) - {LATENT, PIXEL})
     if unknown or not options.generators:
         raise UserError(f"--generators are latent and pixel, not {', '.join(unknown) or 'none'}")
@@ -83,67 +83,90 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         raise UserError("--new-class goes with --cheap: no oracle has seen such a class")
     if not options.alphas or not all(0 < alpha < 1 for alpha in options.alphas):
         raise UserError("--alphas are rates between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A source of pictures that is asked about, with one seed.
+
+    train: what makes it, None where nothing must be trained. searched: whether its range is.
+    """
+
+    name: str
+    seed: int
+    train: Callable[[], None] | None = None
+    searched: bool = False
+
+
+def asked(run: Reachability, seeds: Sequence[int], dose_seeds: Sequence[int]) -> Iterator[Asked]:
+    """The controls, GANs and oracles that the options name, in the order in which they are asked."""
+    options, sources = run.options, run.sources
+    for name in (UNTRAINED, *CONTROLS):
+        yield Asked(name, 0, searched=name == UNTRAINED)
+    if options.cheap:
+        own = run.bundle.manifest["training"]["latent_gan"]["options"]["seed"]
+        yield Asked(LATENT, own, partial(sources.enter_own, own), searched=True)
+        return
+    kinds: dict[str, tuple[Callable[[int], None], Callable[[int], None]]] = {
+        LATENT: (sources.train_latent, partial(sources.train_oracle, 1.0)),
+        PIXEL: (sources.train_pixel, sources.train_pixel_oracle),
+    }
+    for seed in seeds:
+        for kind in options.generators:
+            blind, sighted = kinds[kind]
+            yield Asked(kind, seed, partial(blind, seed), searched=True)
+            if kind == PIXEL and seed == seeds[0]:
+                yield Asked(UNTRAINED_PIXEL, 0, searched=True)
+            # The range of a pixel GAN's oracle is not: as long as its training again, for no claim.
+            yield Asked(oracle(kind), seed, partial(sighted, seed), searched=kind != PIXEL)
+    for seed in dose_seeds if options.codec_saw else ():
+        yield Asked(CODEC_SAW, seed, partial(sources.train_sighted_oracle, seed))
+    for dose in sorted({*options.doses} - {1.0}) if LATENT in options.generators else ():
+        for seed in dose_seeds:
+            yield Asked(oracle_name(dose), seed, partial(sources.train_oracle, dose, seed))
+
+
+def stages(run: Reachability) -> list[tuple[str, Callable[[], object]]]:
+    """What is to be done, in order, and what it is called."""
+    options = run.options
     seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
     if options.train_only:  # a dose is trained by the one process that has its seed
         dose_seeds = tuple(seed for seed in dose_seeds if seed in seeds)
+        every = asked(run, seeds, dose_seeds)
+        return [(f"training {a.name}, seed {a.seed}", a.train) for a in every if a.train]
+    todo: list[tuple[str, Callable[[], object]]] = [("judges", run.learn)]
+    for kind in (PHOTOGRAPHS, ROUND_TRIPS):
+        todo.append((f"judging {kind}", partial(run.judge_real, kind)))
+    todo.append(("controls", run.sources.enter_controls))
+    for a in asked(run, seeds, dose_seeds):
+        words = f"{a.name}, seed {a.seed}"
+        if a.train is not None:
+            todo.append((f"{'opening' if options.cheap else 'training'} {words}", a.train))
+        todo.append((f"judging samples of {words}", partial(run.judge_samples, a.name, a.seed)))
+        if a.searched:
+            todo.append((f"searching the range of {words}", partial(run.search_range, a.name, a.seed)))
+    for i in range(run.remakes):  # last: the GANs remake images
+        todo.append((f"judging remade images, {i + 1} of {run.remakes}", partial(run.judge_remade, i)))
+    for kind, of in ((TRAINING_CUT, LATENT), (TRAINING, PIXEL)):
+        if of in options.generators:
+            todo.append((f"judging {kind}", partial(run.judge_training, kind)))
+    return todo
+
+
+def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
+    """Run the protocol, or what is left of it; returns the report."""
+    check(options)
+    seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
     if options.dry_run:
         print_dry_run(options, seeds=seeds, dose_seeds=dose_seeds)
         return {}
     run = Reachability(options)
-    tasks: list[tuple[str, Callable[[], None]]] = []
-    if not options.train_only:
-        tasks.append(("judges", run.learn))
-        for kind in (PHOTOGRAPHS, ROUND_TRIPS):
-            tasks.append((f"judging {kind}", partial(run.judge_real, kind)))
-        tasks.append(("controls", run.sources.enter_controls))
-
-    def add(name: str, seed: int, train: Callable[[], None] | None, searched: bool) -> None:
-        words = f"{name}, seed {seed}"
-        if train is not None:
-            tasks.append((f"training {words}", train))
-        if options.train_only:
-            return
-        tasks.append((f"judging samples of {words}", lambda: run.judge_samples(name, seed)))
-        if searched:
-            tasks.append((f"searching the range of {words}", lambda: run.search_range(name, seed)))
-
-    for name in (UNTRAINED, *CONTROLS):
-        add(name, 0, None, searched=name == UNTRAINED)
-    if options.cheap:
-        own = run.bundle.manifest["training"]["latent_gan"]["options"]["seed"]
-        tasks.append(("the bundle's own generator", lambda: run.sources.enter_own(own)))
-        add(LATENT, own, None, searched=True)
-        seeds = dose_seeds = ()
-    kinds: dict[str, tuple[Callable[[int], None], Callable[[int], None]]] = {
-        LATENT: (run.sources.train_latent, lambda seed: run.sources.train_oracle(1.0, seed)),
-        PIXEL: (run.sources.train_pixel, run.sources.train_pixel_oracle),
-    }
-    for seed in seeds:
-        for kind in options.generators:
-            for name, train in zip((kind, oracle(kind)), kinds[kind], strict=True):
-                searched = name != PIXEL_ORACLE  # as long as its training again, for no claim
-                add(name, seed, lambda train=train, seed=seed: train(seed), searched)  # type: ignore[misc]
-                if name == PIXEL and seed == seeds[0]:
-                    add(UNTRAINED_PIXEL, 0, None, searched=True)
-    for seed in dose_seeds if options.codec_saw else ():
-        add(CODEC_SAW, seed, lambda seed=seed: run.sources.train_sighted_oracle(seed), searched=False)  # type: ignore[misc]
-    for dose in sorted({*options.doses} - {1.0}) if LATENT in options.generators else []:
-        for seed in dose_seeds:
-            add(
-                oracle_name(dose), seed,
-                lambda dose=dose, seed=seed: run.sources.train_oracle(dose, seed), searched=False,  # type: ignore[misc]
-            )  # fmt: skip
-    if not options.train_only:  # last: the GANs remake images
-        for i in range(run.remakes):
-            tasks.append((f"judging remade images, {i + 1} of {run.remakes}", partial(run.judge_remade, i)))
-        for kind, of in ((TRAINING_CUT, LATENT), (TRAINING, PIXEL)):
-            if of in options.generators:
-                tasks.append((f"judging {kind}", partial(run.judge_training, kind)))
-    progress = tqdm(tasks, unit="stage")
-    for i, (words, task) in enumerate(progress):
+    todo = stages(run)
+    progress = tqdm(todo, unit="stage")
+    for i, (words, do) in enumerate(progress):
         progress.set_description(words)
-        write_json(run.folder / "progress.json", {"done": i, "of": len(tasks), "doing": words})
-        task()
+        write_json(run.folder / "progress.json", {"done": i, "of": len(todo), "doing": words})
+        do()
     if options.train_only:
         return {}
     report = run.report()
@@ -158,7 +181,7 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
             update_bundle(options.bundle, {REACHABILITY: report})
         except BundleError as error:
             raise UserError(str(error)) from None
-    write_json(run.folder / "progress.json", {"done": len(tasks), "of": len(tasks), "doing": "done"})
+    write_json(run.folder / "progress.json", {"done": len(todo), "of": len(todo), "doing": "done"})
     return report
 
 
