@@ -11,7 +11,7 @@ and latent generator stay as they are. To resume, run the same command again.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -37,6 +37,8 @@ from training.device import autocast, resolve_device
 from training.files import load_weights, read_json, save_weights, write_json
 from training.loop import average, batch_indices, train
 from training.runs import RunOptions, check_made_of, open_run
+
+PROBE = 512  # seen validation images that are looked at while training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,179 @@ class ImagePhaseOptions(RunOptions):
         return -(-self.images // self.batch)
 
 
+class ImagePhase:
+    """The decoder under training, against an image discriminator."""
+
+    def __init__(self, options: ImagePhaseOptions, device: torch.device) -> None:
+        self.options, self.device = options, device
+        generator, standard, self.gan_options = latent_gan.load_run(options.latent_gan)
+        self.generator, self.standard = generator.to(device), standard.to(device)
+        codec, self.data = load_autoencoder_run(self.gan_options.autoencoder)
+        dataset = open_images(self.gan_options.autoencoder, self.data)
+
+        def placed(network: Any) -> Any:
+            return network.to(device, memory_format=torch.channels_last)
+
+        self.codec = placed(codec)
+        torch.manual_seed(options.seed)
+        self.decoder = placed(Decoder(codec.config))
+        self.decoder.load_state_dict(codec.decoder.state_dict())
+        # Scores of 8 x 8 overlapping patches: an encoder with one channel, from scratch.
+        self.discriminator = placed(Encoder(replace(codec.config, code_channels=1)))
+        self.average: AveragedModel = average(self.decoder, options.batch, options.ema_images)
+        self.optimisers = {
+            name: torch.optim.Adam(
+                network.parameters(), lr=options.lr, betas=(0.0, 0.99), fused=device.type != "mps"
+            )
+            for name, network in (("decoder", self.decoder), ("discriminator", self.discriminator))
+        }
+        self.images = dataset.seen("train").to(device)
+        self.probe = evenly(center_crop(dataset.seen("val"), self.data.image_size), PROBE)
+
+    @property
+    def ema(self) -> torch.nn.Module:
+        """The averaged decoder."""
+        return self.average.module
+
+    def cut(self, codes: Tensor) -> Tensor:
+        """Codes (n, c, h, w) with the components that the GAN does not model at their mean."""
+        return self.standard.to_codes(self.standard.to_latents(codes.flatten(1))).view_as(codes)
+
+    @torch.no_grad()
+    def generated_codes(self, z: Tensor) -> Tensor:
+        """Codes (n, c, h, w) that the latent GAN makes of z (n, z_dim)."""
+        made = self.standard.to_codes(self.generator(z).float())
+        return made.view(-1, *self.codec.config.code_shape)
+
+    def score(self, pictures: Tensor) -> Tensor:
+        """The discriminator's scores (n, 1, 8, 8) of pictures (n, 3, s, s)."""
+        with autocast(self.device, self.options.precision):
+            return self.discriminator(pictures).float()
+
+    def fit(self, output: Tensor, target: Tensor) -> Tensor:
+        """The autoencoder's own loss, without that of the code."""
+        o = self.data
+        return losses.reconstruction(output, target, l2=o.l2, l1=o.l1, ssim=o.ssim)
+
+    def step(self, index: int) -> dict[str, Tensor]:
+        """One step of both networks."""
+        o, optimisers = self.options, self.optimisers
+        rate = o.lr * decayed(index, o.steps, 0.5)
+        for optimiser in optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        chosen = torch.from_numpy(batch_indices(o.seed, index, o.batch, len(self.images)))
+        crops = augment(self.images[chosen.to(self.device)], self.data.image_size, self.data.mirror)
+        real = to_unit_range(crops)
+        with torch.no_grad(), autocast(self.device, o.precision):
+            codes = self.codec.encoder(real).float()
+            codes += self.data.code_noise * torch.randn_like(codes)
+        # Of the real codes one half is decoded whole, the other cut.
+        from_prior = round(o.generated_share * o.batch)
+        kept = o.batch - from_prior
+        whole = kept // 2
+        z = torch.randn(from_prior, self.gan_options.z_dim, device=self.device)
+        with autocast(self.device, o.precision):
+            mixed = torch.cat([codes[:whole], self.cut(codes[whole:kept]), self.generated_codes(z)])
+            fake = self.decoder(mixed).float()
+
+        loss_d, report = losses.discriminator_objective(
+            self.score, real, fake, kind="relativistic", gamma=o.gamma, every=o.penalty_every, step=index
+        )
+        optimisers["discriminator"].zero_grad(set_to_none=True)
+        loss_d.backward()
+        optimisers["discriminator"].step()
+
+        self.discriminator.requires_grad_(False)
+        with torch.no_grad():
+            scores_real = self.score(real)
+        loss_g = losses.generator_loss(scores_real, self.score(fake))
+        loss = o.adversarial * loss_g
+        if whole:
+            loss = loss + self.fit(fake[:whole], real[:whole])
+        if kept > whole:
+            report["cut_fit"] = self.fit(fake[whole:kept], real[whole:kept])
+            loss = loss + o.cut_fit * report["cut_fit"]
+        optimisers["decoder"].zero_grad(set_to_none=True)
+        loss.backward()
+        optimisers["decoder"].step()
+        self.discriminator.requires_grad_(True)
+        self.average.update_parameters(self.decoder)
+        return {**report, "loss_g": loss_g}
+
+    @torch.inference_mode()
+    def pictures(self, decoder: torch.nn.Module, codes: Tensor) -> Tensor:
+        """Pictures uint8 (n, s, s, 3), on the CPU, that a decoder makes of codes (n, c, h, w)."""
+        with autocast(self.device, self.options.precision):
+            return torch.cat([to_uint8(decoder(part)).cpu() for part in codes.split(256)])
+
+    @torch.inference_mode()
+    def measure(self, decoder: torch.nn.Module) -> dict[str, float]:
+        """Fidelity on seen validation images, whole and cut, and sharpness as a ratio to the originals'."""
+        codes = encode(self.codec, self.probe, self.device).view(-1, *self.codec.config.code_shape)
+        codes = codes.to(self.device)
+        decoded = {
+            "whole": self.pictures(decoder, codes), "cut": self.pictures(decoder, self.cut(codes)),
+            "generated": self.pictures(decoder, self.generated_codes(self._fixed_z())),
+        }  # fmt: skip
+        reference = metrics.sharpness(self.probe).mean()
+        values = {
+            f"sharpness_{k}": (metrics.sharpness(v).mean() / reference).item() for k, v in decoded.items()
+        }
+        for name in ("whole", "cut"):
+            values[f"psnr_{name}"] = metrics.psnr(decoded[name], self.probe).mean().item()
+        return values
+
+    def _fixed_z(self) -> Tensor:
+        return fixed_z(self.gan_options, len(self.probe), purpose=1).to(self.device)
+
+    @torch.inference_mode()
+    def evaluate(self, _: int) -> dict[str, float]:
+        """Measure the averaged decoder, and how the discriminator fares."""
+        seen = center_crop(evenly(self.images, len(self.probe)), self.data.image_size)
+        with autocast(self.device, self.options.precision):
+            codes = self.generated_codes(self._fixed_z())
+            fake = torch.cat([self.ema(part).float() for part in codes.split(256)])
+        shown = (to_unit_range(seen), to_unit_range(self.probe.to(self.device)), fake)
+        return {**self.measure(self.ema), "d_overfit": overfit(*(self.score(x) for x in shown))}
+
+    def train(self) -> None:
+        """Train to the end, or go on, and write the finished run's files."""
+        o = self.options
+        before = self.measure(self.codec.decoder)
+        every = max(1, o.evaluate_every // o.batch)
+        seconds = train(
+            o,
+            {
+                "decoder": self.decoder, "discriminator": self.discriminator, "average": self.average,
+                **{f"optimiser_{k}": v for k, v in self.optimisers.items()},
+            },
+            self.step, steps=o.steps, batch=o.batch, device=self.device, evaluate=self.evaluate,
+            evaluate_at=lambda done: done % every == 0 or done == o.steps, description="image phase",
+        )  # fmt: skip
+        save_weights(o.out / "decoder.safetensors", self.ema)
+        write_json(
+            o.out / "done.json",
+            {
+                "seconds": seconds,
+                "images": o.steps * o.batch,
+                "parameters": {
+                    "decoder": parameter_count(self.decoder),
+                    "discriminator": parameter_count(self.discriminator),
+                },
+                "before": before,
+                "after": self.measure(self.ema),
+                "n": len(self.probe),
+                "generator": weights_digest(self.generator),
+            },
+        )
+
+
+def evenly(images: Tensor, count: int) -> Tensor:
+    """At most so many of the images (n, ...), evenly spread."""
+    return images[torch.linspace(0, len(images) - 1, min(count, len(images))).long()]
+
+
 def run_image_phase(options: ImagePhaseOptions) -> Path:
     """Train (or continue, or find done) and return the run's folder.
 
@@ -85,8 +260,8 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
     if not 0 <= options.generated_share <= 1:
         raise UserError(f"--generated-share is a share, between 0 and 1, not {options.generated_share}")
     device = resolve_device(options.device)
-    generator, standard, gan_options = latent_gan.load_run(options.latent_gan)
-    codec, data_options = load_autoencoder_run(gan_options.autoencoder)
+    generator, _, gan_options = latent_gan.load_run(options.latent_gan)
+    codec, _ = load_autoencoder_run(gan_options.autoencoder)
     open_run(options, device)
     check_made_of(
         options.out / "made_of.json",
@@ -94,156 +269,8 @@ def run_image_phase(options: ImagePhaseOptions) -> Path:
         f"{options.out} was begun over another latent GAN or autoencoder than {options.latent_gan} has now; "
         "run the image phase in another --out",
     )
-    if (options.out / "done.json").is_file():
-        return options.out
-    dataset = open_images(gan_options.autoencoder, data_options)
-
-    size, shape = data_options.image_size, codec.config.code_shape
-    generator, standard = generator.to(device), standard.to(device)
-    codec.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    torch.manual_seed(options.seed)
-    decoder = Decoder(codec.config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decoder.load_state_dict(codec.decoder.state_dict())
-    # Scores of 8 x 8 overlapping patches: an encoder with one channel, from scratch.
-    discriminator = Encoder(replace(codec.config, code_channels=1))
-    discriminator.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average_decoder: AveragedModel = average(decoder, options.batch, options.ema_images)
-    ema = average_decoder.module
-    optimisers = {
-        name: torch.optim.Adam(
-            network.parameters(), lr=options.lr, betas=(0.0, 0.99), fused=device.type != "mps"
-        )
-        for name, network in (("decoder", decoder), ("discriminator", discriminator))
-    }
-    images = dataset.seen("train").to(device)
-    val = center_crop(dataset.seen("val"), size)
-    probe = val[torch.linspace(0, len(val) - 1, min(512, len(val))).long()]
-    from_prior = round(options.generated_share * options.batch)
-
-    def cut(codes: Tensor) -> Tensor:
-        """Codes (n, c, h, w) with the components that the GAN does not model at their mean."""
-        return standard.to_codes(standard.to_latents(codes.flatten(1))).view_as(codes)
-
-    @torch.no_grad()
-    def generated_codes(z: Tensor) -> Tensor:
-        return standard.to_codes(generator(z).float()).view(-1, *shape)
-
-    def score(pictures: Tensor) -> Tensor:
-        with autocast(device, options.precision):
-            return discriminator(pictures).float()
-
-    def fit(output: Tensor, target: Tensor) -> Tensor:
-        o = data_options
-        return losses.reconstruction(output, target, l2=o.l2, l1=o.l1, ssim=o.ssim)
-
-    def step(index: int) -> dict[str, Tensor]:
-        rate = options.lr * decayed(index, options.steps, 0.5)
-        for optimiser in optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-        chosen = torch.from_numpy(batch_indices(options.seed, index, options.batch, len(images)))
-        real = to_unit_range(augment(images[chosen.to(device)], size, data_options.mirror))
-        with torch.no_grad(), autocast(device, options.precision):
-            codes = codec.encoder(real).float()
-            codes += data_options.code_noise * torch.randn_like(codes)
-        # Of the real codes one half is decoded whole, the other cut.
-        whole = (options.batch - from_prior) // 2
-        kept = options.batch - from_prior
-        z = torch.randn(from_prior, gan_options.z_dim, device=device)
-        with autocast(device, options.precision):
-            mixed = torch.cat([codes[:whole], cut(codes[whole:kept]), generated_codes(z)])
-            fake = decoder(mixed).float()
-
-        loss_d, report = losses.discriminator_objective(
-            score,
-            real,
-            fake,
-            kind="relativistic",
-            gamma=options.gamma,
-            every=options.penalty_every,
-            step=index,
-        )
-        optimisers["discriminator"].zero_grad(set_to_none=True)
-        loss_d.backward()
-        optimisers["discriminator"].step()
-
-        discriminator.requires_grad_(False)
-        with torch.no_grad():
-            scores_real = score(real)
-        loss_g = losses.generator_loss(scores_real, score(fake))
-        loss = options.adversarial * loss_g
-        if whole:
-            loss = loss + fit(fake[:whole], real[:whole])
-        if kept > whole:
-            cut_fit = fit(fake[whole:kept], real[whole:kept])
-            loss = loss + options.cut_fit * cut_fit
-            report["cut_fit"] = cut_fit
-        optimisers["decoder"].zero_grad(set_to_none=True)
-        loss.backward()
-        optimisers["decoder"].step()
-        discriminator.requires_grad_(True)
-        average_decoder.update_parameters(decoder)
-        return {**report, "loss_g": loss_g}
-
-    @torch.inference_mode()
-    def pictures(network: torch.nn.Module, codes: Tensor) -> Tensor:
-        with autocast(device, options.precision):
-            return torch.cat([to_uint8(network(part)).cpu() for part in codes.split(256)])
-
-    @torch.inference_mode()
-    def measure(network: torch.nn.Module) -> dict[str, float]:
-        """Fidelity on seen validation images, whole and cut, and sharpness as a ratio to the originals'."""
-        codes = encode(codec, probe, device).view(-1, *shape).to(device)
-        z = fixed_z(gan_options, len(probe), purpose=1).to(device)
-        decoded = {
-            "whole": pictures(network, codes), "cut": pictures(network, cut(codes)),
-            "generated": pictures(network, generated_codes(z)),
-        }  # fmt: skip
-        reference = metrics.sharpness(probe).mean()
-        values = {
-            f"sharpness_{k}": (metrics.sharpness(v).mean() / reference).item() for k, v in decoded.items()
-        }
-        for name in ("whole", "cut"):
-            values[f"psnr_{name}"] = metrics.psnr(decoded[name], probe).mean().item()
-        return values
-
-    @torch.inference_mode()
-    def evaluate(_: int) -> dict[str, float]:
-        seen = center_crop(images[torch.linspace(0, len(images) - 1, len(probe)).long()], size)
-        z = fixed_z(gan_options, len(probe), purpose=1).to(device)
-        with autocast(device, options.precision):
-            codes = generated_codes(z)
-            fake = torch.cat([ema(part).float() for part in codes.split(256)])
-        seen_fake = (to_unit_range(seen), to_unit_range(probe.to(device)), fake)
-        return {**measure(ema), "d_overfit": overfit(*(score(x) for x in seen_fake))}
-
-    before = measure(codec.decoder)
-    every = max(1, options.evaluate_every // options.batch)
-    seconds = train(
-        options,
-        {
-            "decoder": decoder, "discriminator": discriminator, "average": average_decoder,
-            **{f"optimiser_{k}": v for k, v in optimisers.items()},
-        },
-        step, steps=options.steps, batch=options.batch, device=device, evaluate=evaluate,
-        evaluate_at=lambda done: done % every == 0 or done == options.steps,
-        description="image phase",
-    )  # fmt: skip
-    save_weights(options.out / "decoder.safetensors", ema)
-    write_json(
-        options.out / "done.json",
-        {
-            "seconds": seconds,
-            "images": options.steps * options.batch,
-            "parameters": {
-                "decoder": parameter_count(decoder), "discriminator": parameter_count(discriminator),
-            },
-            "before": before,
-            "after": measure(ema),
-            "n": len(probe),
-            "generator": weights_digest(generator),
-        },
-    )  # fmt: skip
+    if not (options.out / "done.json").is_file():
+        ImagePhase(options, device).train()
     return options.out
 
 
