@@ -17,7 +17,7 @@ import torch
 
 from explorer.bundle_reading import open_bundle
 from explorer.decoding import decode
-from training import judge
+from training import imagenet_judge
 
 ROUNDS = 3
 SIZES = (256, 64, 32, 16, 8)
@@ -37,13 +37,13 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     bundle = open_bundle(parser.parse_args().bundle)
     torch.set_num_threads(1)
-    codes, asked = bundle.real_codes[:PICTURES], judge.Judge()
+    codes, asked = bundle.real_codes[:PICTURES], imagenet_judge.Judge()
     rows, columns = bundle.load_autoencoder(), bundle.load_autoencoder()
     rows.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     pictures = decode(columns, codes)
 
     def judged(size: int) -> object:
-        with patch.dict(judge.BATCH, cpu=size):
+        with patch.dict(imagenet_judge.BATCH, cpu=size):
             return asked.embed(pictures)
 
     tasks: dict[str, Callable[[int], object]] = {

@@ -22,8 +22,8 @@ from training import seed_table
 from training.cli import UserError
 from training.device import has_fast_bf16
 from training.evaluate import (
+    Answers,
     EvaluateOptions,
-    Judged,
     breed_entropy,
     distances,
     evaluate,
@@ -34,17 +34,17 @@ from training.evaluate import (
     structure,
     table,
 )
-from training.judge import DOG_CLASSES, Judge, imagenet_categories, imagenet_index
+from training.imagenet_judge import DOG_CLASSES, Judge, imagenet_categories, imagenet_index
 
 DIGITS = Path("pretrained/digits")
 
 
-def judged(dog: np.ndarray, breed: np.ndarray) -> Judged:
+def judged(dog: np.ndarray, breed: np.ndarray) -> Answers:
     """Answers that give class ``breed`` the probability ``dog``, and a goldfish the rest."""
     probabilities = np.zeros((len(dog), 1000), np.float32)
     probabilities[np.arange(len(dog)), breed] = dog
     probabilities[:, 1] += 1 - dog
-    return Judged(np.zeros((len(dog), 2), np.float32), probabilities)
+    return Answers(np.zeros((len(dog), 2), np.float32), probabilities)
 
 
 def test_a_name_that_imagenet_has_twice_is_taken_as_it_is_spelt():

@@ -156,8 +156,8 @@ def test_the_judge_is_asked_about_the_generators_pictures(bundle, generation, dr
             shown.append(pictures)
             return torch.eye(3)[torch.arange(len(pictures)) % 3]
 
-    monkeypatch.setattr("training.judge.Judge", Recorder)
-    monkeypatch.setattr("training.judge.imagenet_index", lambda name: 1)
+    monkeypatch.setattr("training.imagenet_judge.Judge", Recorder)
+    monkeypatch.setattr("training.imagenet_judge.imagenet_index", lambda name: 1)
     dataset = open_dataset(load_autoencoder(folder / "ae")[1])
     _, verdicts = _judge(
         generation, dataset, dataset.centers(np.arange(len(bundle.labels))).numpy(), bundle.real_codes,
@@ -274,10 +274,10 @@ def test_the_evaluation_judges_the_generators_pictures(path, bundle, generation,
         def __init__(self, *_: object) -> None:
             pass
 
-        def __call__(self, name: str, pictures: np.ndarray) -> evaluate.Judged:
+        def __call__(self, name: str, pictures: np.ndarray) -> evaluate.Answers:
             asked[name] = pictures
             features = pictures.reshape(-1, 4, 4, 4, 4, 3).mean((2, 4)).reshape(len(pictures), -1)
-            return evaluate.Judged(features.astype(np.float32), np.full((len(pictures), 1000), 1e-3))
+            return evaluate.Answers(features.astype(np.float32), np.full((len(pictures), 1000), 1e-3))
 
     monkeypatch.setattr(evaluate, "CachedJudge", Recorder)
     copy = Path(shutil.copytree(path, folder / "evaluated"))

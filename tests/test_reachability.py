@@ -40,8 +40,8 @@ from tests.support import copy_unmeasured, counts_in, one_sentence
 from training import picture_sources, protocol
 from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, check_options
+from training.hit_counts import REAL
 from training.hits import Scored
-from training.judged import REAL
 from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
 from training.metrics_log import read_metrics
 from training.oracle import SightedAutoencoderOptions, dosed_images
@@ -170,7 +170,7 @@ def test_what_is_done_is_not_done_again(toy, monkeypatch):
         raise AssertionError("computed again")
 
     monkeypatch.setattr("training.adversarial.training_slices", never)
-    monkeypatch.setattr("training.judges.train", never)
+    monkeypatch.setattr("training.class_judges.train", never)
     monkeypatch.setattr(protocol, "search", never)
     monkeypatch.setattr(protocol, "realism", never)
     assert plain(run_reachability(options(folder))) == plain(report)

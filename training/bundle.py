@@ -239,7 +239,7 @@ def _judge(
     photos: uint8 (n, s, s, 3). real, generated: codes float32 (n, code_dim) and (m, code_dim); z: of the
     samples, float (m, z_dim).
     """
-    from training.judge import JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_categories, imagenet_index
+    from training.imagenet_judge import JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_categories, imagenet_index
 
     counts = {"photo": len(real), "round_trip": len(real), "generated": len(generated)}
     verdicts = {f"{k}_top1": np.full(n, -1, np.int16) for k, n in counts.items()}

@@ -20,7 +20,7 @@ from explorer.networks import Autoencoder, parameter_count
 from explorer.rates import share
 from training import autoencoder, metrics
 from training.data.dataset import Dataset
-from training.judge import Judge, imagenet_index
+from training.imagenet_judge import Judge, imagenet_index
 
 NOISE = 0.3  # on codes, over their deviation: how much a generator may err
 

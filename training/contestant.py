@@ -15,10 +15,10 @@ from training.adversarial import GanTraining, fixed_z
 from training.cli import options_json
 from training.data.dataset import Dataset, center_crop
 from training.detail_phase import DetailPhase
-from training.evaluate import THRESHOLD_PERCENTILE, CachedJudge, Judged
+from training.evaluate import THRESHOLD_PERCENTILE, Answers, CachedJudge
 from training.files import read_json, write_json
 from training.flops import flops_per_step
-from training.judge import DOG_CLASSES, imagenet_index
+from training.imagenet_judge import DOG_CLASSES, imagenet_index
 from training.latent_gan import LatentGan
 from training.loop import DivergedError
 from training.pixel_gan import pictures
@@ -48,7 +48,7 @@ class Reference:
         self.threshold = float(np.percentile(self._dog(trained_on), THRESHOLD_PERCENTILE))
 
     @staticmethod
-    def _dog(judged: Judged) -> np.ndarray:
+    def _dog(judged: Answers) -> np.ndarray:
         return judged.probabilities[:, list(DOG_CLASSES)].sum(1)
 
     def __call__(self, name: str, made: np.ndarray) -> dict[str, Any]:

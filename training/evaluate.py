@@ -38,7 +38,7 @@ from training.cli import UserError, command_line, options_json, print_dry_run
 from training.data.dataset import Dataset, open_dataset
 from training.device import device_name, resolve_device
 from training.files import kept
-from training.judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_index
+from training.imagenet_judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_index
 from training.memorisation import memorisation_test, nearest_pairs
 from training.runs import options_from_json, package_versions
 from training.transform_coding import linear_like
@@ -67,14 +67,14 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Answers:
     """The judge's answers to n pictures: features float32 (n, 1280) and probabilities float32 (n, 1000)."""
 
     features: np.ndarray
     probabilities: np.ndarray
 
-    def __getitem__(self, rows: np.ndarray) -> "Judged":
-        return Judged(self.features[rows], self.probabilities[rows])
+    def __getitem__(self, rows: np.ndarray) -> "Answers":
+        return Answers(self.features[rows], self.probabilities[rows])
 
 
 class CachedJudge:
@@ -84,18 +84,18 @@ class CachedJudge:
         self.cache = cache / "judge"
         self.judge = Judge(device)
 
-    def ask(self, name: str, pictures: np.ndarray) -> Judged:
+    def ask(self, name: str, pictures: np.ndarray) -> Answers:
         """Answers to pictures uint8 (n, s, s, 3) that nobody will ask about again."""
         features, logits = self.judge.embed(pictures, progress=f"judging {name}")
-        return Judged(features.numpy(), logits.softmax(1).numpy())
+        return Answers(features.numpy(), logits.softmax(1).numpy())
 
-    def __call__(self, name: str, pictures: np.ndarray) -> Judged:
+    def __call__(self, name: str, pictures: np.ndarray) -> Answers:
         """Answers to pictures uint8 (n, s, s, 3); ``name`` is for the progress bar."""
         content = np.ascontiguousarray(pictures)
         key = f"{JUDGE_NAME} {JUDGE_SIZE} float32 {content.shape}"
         digest = hashlib.sha256(key.encode() + content.tobytes()).hexdigest()
         path = self.cache / f"{digest[:24]}.safetensors"
-        return Judged(**kept(path, digest, lambda: vars(self.ask(name, content))))
+        return Answers(**kept(path, digest, lambda: vars(self.ask(name, content))))
 
 
 def scramble_phases(pictures: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -134,7 +134,7 @@ def breed_entropy(probabilities: np.ndarray, index: list[int]) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def recognisability(judged: dict[str, Judged], labels: np.ndarray, index: list[int]) -> dict[str, Any]:
+def recognisability(judged: dict[str, Answers], labels: np.ndarray, index: list[int]) -> dict[str, Any]:
     """Whether the judge sees a dog at all, and which breeds, for each set of pictures.
 
     judged: answers by set; 'training crops' sets the threshold, 'crops' are the seen validation crops.

@@ -31,16 +31,16 @@ from explorer.reachability import (
     TRAINING,
     TRAINING_CUT,
 )
+from training.class_judges import Judges, NetworkJudgeOptions, pixels
 from training.cli import UserError, command_line, options_json
 from training.codes import weights_digest
 from training.device import device_name, resolve_device
 from training.evaluate import EvaluateOptions, open_evaluated, scramble_phases
 from training.files import kept, make_folder
+from training.hit_counts import REAL, Judged, Searched
 from training.hits import PASSING, Scored, realism
+from training.imagenet_judge import JUDGE_NAME, Judge
 from training.inversion import RATE, search
-from training.judge import JUDGE_NAME, Judge
-from training.judged import REAL, Judged, Searched
-from training.judges import Judges, NetworkJudgeOptions, pixels
 from training.new_class import add_new_class
 from training.picture_sources import PictureSource, PictureSourceOptions, PictureSources
 from training.runs import check_made_of, package_versions

@@ -33,7 +33,7 @@ from training.detail_phase import DetailPhase, DetailPhaseOptions, open_detail_p
 from training.device import device_name, resolve_device
 from training.files import make_folder, read_json, write_json
 from training.flops import flops_per_step
-from training.judge import JUDGE_NAME, JUDGE_SIZE
+from training.imagenet_judge import JUDGE_NAME, JUDGE_SIZE
 from training.latent_gan import LatentGan, LatentGanOptions, codes_path
 from training.pixel_gan import PixelGan, PixelGanOptions
 from training.runs import open_run, package_versions

@@ -134,7 +134,7 @@ def find_boxes(
 
     from explorer.rgb import BAD_PICTURE, upright_rgb
     from training.device import autocast
-    from training.judge import Judge
+    from training.imagenet_judge import Judge
 
     key = box_key([item.name for item in source.items])
 

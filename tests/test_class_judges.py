@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.judges import Judges, NetworkJudge, NetworkJudgeOptions
+from training.class_judges import Judges, NetworkJudge, NetworkJudgeOptions
 
 
 @pytest.mark.parametrize("permuted", [False, True])

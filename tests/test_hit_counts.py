@@ -9,8 +9,8 @@ import torch
 from explorer.reachability import CLASS, CUT, GATED, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS, TRAINING_CUT
 from explorer.replication import worth_of_repeats
 from explorer.verdict import OTHER, SCRAMBLED
+from training.hit_counts import REAL, Judged, Searched
 from training.hits import Scored
-from training.judged import REAL, Judged, Searched
 from training.splits import CALIBRATION, TEST
 
 CLASSES, HELD_OUT = 3, 2
