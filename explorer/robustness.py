@@ -1,12 +1,15 @@
-"""How far a verdict carries: other false-alarm rates, higher confidence levels, more false alarms."""
+"""How far a verdict carries: other false-alarm rates, levels and intervals, and more false alarms."""
 
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
-from explorer.rates import Count
+from explorer.prevalence import lang_reiczigel_interval
+from explorer.rates import Count, pooled
 from explorer.reachability import LEVEL, Report, alphas, evidence, held_out, judged_among, seen
-from explorer.verdict import Evidence, Kind, listed, percent, verdicts
+from explorer.replication import hierarchical_bootstrap
+from explorer.verdict import Evidence, Kind, corrected_share, listed, percent, verdicts, worst_control
 
 STEPS = 1000  # confidence levels are tried in steps of one over this
 
@@ -91,3 +94,23 @@ def robustness(report: Report, name: str, generator: str, alpha: float, level: f
         changes_at = first(count.hits + 1, count.n + 1, is_other)
         alarms[control] = FalseAlarms(count, None if changes_at > count.n else changes_at)
     return Robustness(kind, by_alpha, (end - 1) / STEPS, alarms)
+
+
+def other_intervals(evidence: Evidence, level: float = LEVEL) -> dict[str, tuple[float, float]]:
+    """The interval of the share of samples by methods that no verdict takes, as fractions, by their names.
+
+    As a verdict's, from the lower end by the worst control to the highest upper end by any. Empty where the
+    judges cannot tell. Over few seeds either covers less often than it promises; see ``seed_interval``.
+    """
+    if corrected_share(evidence, level)[0] is None:
+        return {}
+    seeds = [count for count in evidence.produced if count.n]
+    controls = {name: count for name, count in evidence.fpr.items() if count.n}
+    worst, found = worst_control(controls, level), {}
+    for method, interval in (
+        ("Lang & Reiczigel's of all samples together", partial(lang_reiczigel_interval, pooled(seeds))),
+        ("a bootstrap of seeds and samples", partial(hierarchical_bootstrap, seeds)),
+    ):
+        ends = {name: interval(evidence.tpr, fpr, level) for name, fpr in controls.items()}
+        found[method] = ends[worst][0], max(high for _, high in ends.values())
+    return found

@@ -18,7 +18,7 @@ from explorer.reachability import (
     seen_shares,
     told,
 )
-from explorer.robustness import robustness
+from explorer.robustness import other_intervals, robustness
 from explorer.verdict import Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}
@@ -83,10 +83,20 @@ def reasons(
         )
     rows["Features of the linear judge and of the gate"] = report["features"]
     rows["Measured"] = f"on {report['device']} by `{report['command']}`"
+    if others := other_intervals(found, level):
+        rows["Its interval by other methods"] = (
+            "; ".join(f"{_between(ends)} ({method})" for method, ends in others.items())
+            + ". Over few seeds both hold less often than they promise, so verdicts take neither"
+        )
     rows["How far it carries"] = robustness(report, name, generator, alpha, level).said()
     if verdict.limits and verdict.kind != Kind.INCONCLUSIVE:  # which says them in its sentence
         rows["What the verdict rests on"] = "; ".join(verdict.limits)
     return rows
+
+
+def _between(ends: tuple[float, float]) -> str:
+    low, high = ends
+    return f"{percent(low, 'down')} to {percent(high, 'up')}"
 
 
 def gans_asked(report: Report, generator: str) -> str:

@@ -1,13 +1,17 @@
 """How far a verdict carries: the ends that are named are where the verdict changes."""
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from explorer.bundle_reading import open_bundle
-from explorer.reachability import OTHERS, PERMUTED, alphas, generators, held_out, judged
-from explorer.robustness import STEPS, robustness
+from explorer.prevalence import lang_reiczigel_interval
+from explorer.rates import Count, pooled
+from explorer.reachability import OTHERS, PERMUTED, alphas, evidence, generators, held_out, judged
+from explorer.replication import hierarchical_bootstrap
+from explorer.robustness import STEPS, other_intervals, robustness
 from explorer.verdict import Kind
 from tests.support import SHIPPED, tiny_reachability
 
@@ -88,3 +92,26 @@ def test_it_is_said_in_words():
     said = robustness(few, "3", "latent", 0.01).said()
     assert "inconclusive at alpha" in said
     assert "confidence" not in said
+
+
+def test_other_methods_span_the_controls_as_a_verdict_does():
+    found = evidence(FOUND, "3", "latent", 0.05)
+    (lang, bootstrap) = other_intervals(found).values()
+    seeds, ends = list(found.produced), {}
+    for control, fpr in found.fpr.items():
+        ends[control] = lang_reiczigel_interval(pooled(seeds), found.tpr, fpr)
+    assert lang[1] == max(high for _, high in ends.values())
+    assert lang[0] == min(low for low, _ in ends.values())  # the worst control makes it lowest
+    draws = [hierarchical_bootstrap(seeds, found.tpr, fpr) for fpr in found.fpr.values()]
+    assert bootstrap[1] == max(high for _, high in draws)
+    verdict = judged(FOUND, "latent", 0.05)["3"]
+    for low, high in (lang, bootstrap):  # of the same counts, so they overlap
+        assert low < verdict.high
+        assert verdict.low < high
+
+
+def test_where_judges_cannot_tell_there_is_no_interval_by_any_method():
+    found = evidence(FOUND, "3", "latent", 0.05)
+    assert other_intervals(replace(found, tpr=Count(0, 100))) == {}
+    assert other_intervals(replace(found, produced=())) == {}
+    assert other_intervals(replace(found, fpr={})) == {}
