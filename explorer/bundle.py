@@ -105,8 +105,8 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """The folder's name."""
-        return self.path.name
+        """The folder's name, also where it is called ``.``."""
+        return self.path.resolve().name
 
     @cached_property
     def key(self) -> str:

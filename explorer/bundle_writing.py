@@ -95,6 +95,7 @@ def write_bundle(
     Raises BundleError when the disk is full, what was written cannot be opened, or ``path`` holds more.
     """
     check_replaceable(path)
+    path = path.resolve()  # of a link, what it leads to is replaced
     with _replacing(path) as temporary:
         codes = {}
         codes["codes"], codes["scale"] = quantise(real_codes)
@@ -171,6 +172,7 @@ def update_bundle(path: Path, added: Mapping[str, Mapping[str, Any]], card: str 
     As with ``write_bundle``, a failure leaves the bundle untouched; raises BundleError.
     """
     manifest = open_bundle(path).manifest  # damage must not get new hashes
+    path = path.resolve()  # where one stands, say, in what is about to be replaced
     with _replacing(path) as temporary:
         shutil.copytree(path, temporary, dirs_exist_ok=True)
         for name, content in added.items():
@@ -208,7 +210,7 @@ def _replacing(path: Path) -> Iterator[Path]:
             path.rename(old)
         try:
             temporary.rename(path)
-        except OSError:
+        except BaseException:  # an interrupt too: nothing would look for what was there
             if old.exists():
                 old.rename(path)
             raise

@@ -14,6 +14,7 @@ from explorer.networks import PixelGanConfig
 from explorer.new_class import measured_folders
 from explorer.photographs import Photographs
 from explorer.session import PRETRAINED
+from explorer.widgets import folder_of
 
 ROOT = PRETRAINED.parent
 RUNS_VARIABLE = "DUAL_SPACE_RUNS"  # where jobs keep what they made; runs/reachability by default
@@ -81,7 +82,7 @@ def show_job(bundle: Bundle, photographs: Photographs | None) -> None:
         st.error(f"The last measurement failed: {found.last_line or 'it was ended from outside'}.")
         st.caption(f"All it printed: `{folder / jobs.LOG}`")
     elif found and found.state == "cancelled":
-        st.info("The last measurement was cancelled. With the same numbers it goes on where it was.")
+        st.info("The last measurement was cancelled. Started with the same numbers, it goes on where it was.")
     with st.expander("Measure it on this machine", icon=":material/experiment:"):
         show_form(bundle, photographs, folder)
 
@@ -120,12 +121,8 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
     codec, judged_by = _sha(bundle, "autoencoder"), f"judges-{images}"
     out, more = folder / f"codec-{codec}-{judged_by}", []
     if new:
-        try:
-            path = Path(new).expanduser().resolve()
-            there = path.is_dir()
-        except (OSError, RuntimeError, ValueError):  # no such user, a name too long, a NUL
-            there = False
-        if not there:
+        path = folder_of(new)
+        if path is None:
             st.error(f"There is no folder {new}; give one that holds photographs of one class.")
             return
         where = hashlib.sha256(str(path).encode()).hexdigest()[:8]

@@ -12,13 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import psutil
+from filelock import FileLock
 
-RECORD, LOG = "job.json", "job.log"
+RECORD, LOG, LOCK = "job.json", "job.log", "job.lock"
 PATIENCE = 10.0  # seconds a job has to stop by itself, before it is ended
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # what a progress bar moves the cursor with
 
@@ -63,21 +65,25 @@ def start(folder: Path, command: Sequence[str], progress: Path, cwd: Path) -> Jo
 
     Raises JobError if one is running there, or it cannot be started.
     """
-    before = find(folder)
-    if before is not None and status(before).state == "running":
-        raise JobError("it is being measured already")
+    process: subprocess.Popen[bytes] | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        progress.unlink(missing_ok=True)  # of the run before
-        with (folder / LOG).open("wb") as log:
-            process = subprocess.Popen(
-                command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                start_new_session=True, env={**os.environ, "TQDM_MININTERVAL": "2"},
-            )  # fmt: skip
-        created = psutil.Process(process.pid).create_time()
-        job = Job(str(folder), tuple(command), str(progress), process.pid, created, time.time())
-        _save(job)
-    except (OSError, psutil.Error) as error:
+        with FileLock(folder / LOCK, timeout=PATIENCE):  # two pages may ask at once
+            before = find(folder)
+            if before is not None and status(before).state == "running":
+                raise JobError("it is being measured already")
+            progress.unlink(missing_ok=True)  # of the run before
+            with (folder / LOG).open("wb") as log:
+                process = subprocess.Popen(
+                    command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                    start_new_session=True, env={**os.environ, "TQDM_MININTERVAL": "2"},
+                )  # fmt: skip
+            created = psutil.Process(process.pid).create_time()
+            job = Job(str(folder), tuple(command), str(progress), process.pid, created, time.time())
+            _save(job)
+    except (OSError, psutil.Error) as error:  # a timeout of the lock is an OSError
+        if process is not None:  # what is not noted could not be found again, nor stopped
+            process.kill()
         raise JobError(f"it could not be started ({error})") from None
     return job
 
@@ -111,11 +117,13 @@ def status(job: Job) -> Status:
 
 def cancel(job: Job, patience: float = PATIENCE) -> None:
     """Stop the job: ask it as Ctrl-C does, so that it can save what it has; end it if it does not listen."""
-    _save(replace(job, cancelled=True))
+    with suppress(OSError):  # a full disk, say, which the job may have filled
+        _save(replace(job, cancelled=True))
     for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if (process := _process(job)) is None:
             return
-        os.killpg(process.pid, sent)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.killpg(process.pid, sent)
         deadline = time.monotonic() + patience
         while _process(job) is not None and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -1,5 +1,6 @@
 """The user's own source photographs, when they are on disk: the bundle itself holds none."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from explorer.bundle import Bundle
 from explorer.rgb import BAD_PICTURE, upright_rgb
+from explorer.widgets import folder_of, keep, restore
 
 ENDINGS = (".webp", ".JPEG", ".jpg", ".jpeg", ".png", ".JPG", ".PNG", ".bmp", ".gif", ".tif", ".tiff")
 ROOT = Path(__file__).parent.parent
@@ -36,8 +38,9 @@ class Photographs:
         for relative in dict.fromkeys((wanted, shorter)):
             for ending in dict.fromkeys((wanted.suffix, *ENDINGS)):
                 path = self.root / relative.with_suffix(ending)
-                if path.is_file():
-                    return path
+                with suppress(OSError):  # of a folder that nobody may look into
+                    if path.is_file():
+                        return path
         return None
 
     def covers(self, bundle: Bundle) -> bool:
@@ -70,29 +73,35 @@ def likely_folders(source: str) -> list[Path]:
     """Folders where the photographs of a bundle's source may be, best first."""
     kind, _, rest = source.partition(":")
     if kind in ("folder", "imagewoof") and rest:
-        path = Path(rest).expanduser()
-        return [path if path.is_absolute() else ROOT / path]
+        with suppress(RuntimeError):  # no such user
+            return [ROOT / Path(rest).expanduser()]
+        return []
     return [ROOT / place for place in IMAGEWOOF_PLACES] if kind == "imagewoof" else []
 
 
 def current_photographs(bundle: Bundle) -> Photographs | None:
     """The photographs found for a bundle; draws the folder box and what was found in the sidebar."""
-    typed = st.sidebar.text_input(
-        "Folder of source photographs",
-        value=st.session_state.get("photograph_folder", ""),
-        placeholder="found by itself where possible",
-        help="The bundle holds no photographs. Name the folder they came from to see each one beside its "
-        "round trip. Nothing is copied or sent.",
-    )
-    # A widget's own state is dropped when another page is shown; this key survives.
-    st.session_state["photograph_folder"] = typed
-    folders = [Path(typed).expanduser()] if typed else likely_folders(bundle.manifest["data"]["source"])
+    key = restore("photograph_folder", "")
+    typed = keep(
+        key,
+        st.sidebar.text_input(
+            "Folder of source photographs",
+            key=key,
+            placeholder="found by itself where possible",
+            help="The bundle holds no photographs. Name the folder they came from to see each one beside its "
+            "round trip. Nothing is copied or sent.",
+        ),
+    ).strip()
+    asked = [typed] if typed else map(str, likely_folders(bundle.manifest["data"]["source"]))
+    folders = [folder for folder in map(folder_of, asked) if folder is not None]
     for folder in folders:
         photographs = Photographs(folder)
         if photographs.covers(bundle):
             st.sidebar.caption(f"Photographs: found in `{folder.name}`. Shown whole; the network saw a crop.")
             return photographs
-    if typed:
+    if typed and not folders:
+        st.sidebar.warning("There is no such folder, or it cannot be read. Showing round trips.")
+    elif typed:
         st.sidebar.warning("None of this bundle's pictures are in that folder. Showing round trips.")
     else:
         st.sidebar.caption("Photographs: none found. Real pictures are shown as round trips.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from explorer.markdown import table
 from explorer.rates import Count, pooled, share, with_interval
 from explorer.reachability import (
     AT_BEST,
@@ -34,14 +35,15 @@ def _cell(entries: Sequence[Count], level: float) -> str:
     return f"{with_interval(whole.rate, rate_interval(entries, level))} of {whole.n:,}"
 
 
-def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:
-    """Markdown: for each held-out class and GAN the three rungs, what is hit without one, the verdict."""
-    rows = [
-        "| class | GAN | representable: round trips (photographs) "
-        "| reachable on demand: found (scrambled; other classes; untrained) "
-        "| produced: share of samples | samples hit | hit most without a GAN | verdict |",
-        "| --- |" + " --- |" * 7,
-    ]
+def claims(report: Report, alpha: float, level: float = LEVEL) -> list[Sequence[str]]:
+    """Cells by row, the headings first: of each held-out class and GAN the three rungs, what is hit without
+    one, the verdict.
+    """
+    rows: list[Sequence[str]] = [
+        ("class", "GAN", "representable: round trips (photographs)",
+         "reachable on demand: found (scrambled; other classes; untrained)", "produced: share of samples",
+         "samples hit", "hit most without a GAN", "verdict"),
+    ]  # fmt: skip
     for generator in generators(report):
         for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
             e = evidence(report, name, generator, alpha)
@@ -55,13 +57,17 @@ def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:
                 low, high = percent(verdict.low, "down"), percent(verdict.high, "up")
                 made = f"{percent(verdict.pi)} [{low}, {high}], seeds: {len(e.produced)}"
             control, best = _best(e.attribution)
-            cells = [
+            rows.append([
                 name, generator, f"{trips} ({_cell([e.originals], level)})", f"{found} ({'; '.join(others)})",
                 made, _cell(e.produced, level), f"{control}: {_cell(best, level)}" if best else "-",
                 verdict.kind.value,
-            ]  # fmt: skip
-            rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+            ])  # fmt: skip
+    return rows
+
+
+def claim_table(report: Report, alpha: float, level: float = LEVEL) -> str:
+    """Markdown of ``claims``."""
+    return table(claims(report, alpha, level))
 
 
 def _best(attribution: Mapping[str, Sequence[Count]]) -> tuple[str, Sequence[Count]]:
@@ -69,28 +75,31 @@ def _best(attribution: Mapping[str, Sequence[Count]]) -> tuple[str, Sequence[Cou
     return max(attribution.items(), key=lambda item: pooled(item[1]).rate, default=("", []))
 
 
-def rates_table(report: Report, generator: str, alpha: float, level: float = LEVEL) -> str:
-    """Markdown: a row for each class, with the share of hits of each kind of picture."""
-    rows = [
-        f"| class | photographs | round trips | {AT_BEST} | false positives | samples | oracle "
-        "| best control without a GAN | search | search, scrambled | search, other classes "
-        "| search, untrained |",
-        "| --- |" + " --- |" * 11,
-    ]
+def rates(report: Report, generator: str, alpha: float, level: float = LEVEL) -> list[Sequence[str]]:
+    """Cells by row, the headings first: of each class, the share of hits of each kind of picture."""
+    rows: list[Sequence[str]] = [
+        ("class", "photographs", "round trips", AT_BEST, "false positives", "samples", "oracle",
+         "best control without a GAN", "search", "search, scrambled", "search, other classes",
+         "search, untrained"),
+    ]  # fmt: skip
     for name, found in report["classes"].items():
         e = evidence(report, name, generator, alpha)
         at = at_level(report, name, alpha)
         worst = max(e.fpr.values(), key=lambda c: c.rate)
         searched = [_cell([e.searches[k].reached], level) if k in e.searches else "-"
                     for k in (HELD_OUT, SCRAMBLED, OTHER, UNTRAINED)]  # fmt: skip
-        cells = [
+        rows.append([
             f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals], level),
             _cell(counts([at[ROUND_TRIPS]]), level), _cell(counts([at[CUT]]), level), _cell([worst], level),
             _cell(e.produced, level), _cell(counts(at["samples"].get(oracle(generator), [])), level),
             _cell(_best(e.attribution)[1], level), *searched,
-        ]  # fmt: skip
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        ])  # fmt: skip
+    return rows
+
+
+def rates_table(report: Report, generator: str, alpha: float, level: float = LEVEL) -> str:
+    """Markdown of ``rates``."""
+    return table(rates(report, generator, alpha, level))
 
 
 def summary(report: Report, alpha: float | None = None, level: float = LEVEL) -> str:

@@ -9,7 +9,7 @@ from explorer.gallery import gallery
 from explorer.ladder import ladder
 from explorer.ladder_figure import ladder_figure
 from explorer.reachability import LEVEL, Report, default_alpha, generators, held_out, judged
-from explorer.reachability_tables import claim_table, rates_table
+from explorer.reachability_tables import claims, rates
 from explorer.trust import gans_asked, reasons
 from explorer.verdict import percent
 
@@ -32,7 +32,7 @@ def html_report(report: Report, bundle: Bundle, alpha: float | None = None, leve
         f"<p>False-alarm rate {percent(alpha)}, intervals {100 * level:g} %. Measured on "
         f"{escape(report['device'])} by <code>{escape(report['command'])}</code>.</p>",
     ]
-    parts.append(_table(_rows(claim_table(report, alpha, level))))
+    parts.append(_table(claims(report, alpha, level)))
     script = True  # plotly.js, once
     for generator in generators(report):
         verdicts = judged(report, generator, alpha, level)
@@ -55,14 +55,8 @@ def html_report(report: Report, bundle: Bundle, alpha: float | None = None, leve
                 parts.append(gallery(best_samples(bundle, model, examples, source), 64))
             why = reasons(report, name, generator, alpha, verdicts[name], level)
             parts += ["<h4>Why believe this?</h4>", _table(why.items())]
-        parts += ["<h3>All classes</h3>", _table(_rows(rates_table(report, generator, alpha, level)))]
+        parts += ["<h3>All classes</h3>", _table(rates(report, generator, alpha, level))]
     return "\n".join(parts)
-
-
-def _rows(markdown: str) -> list[list[str]]:
-    """Cells of a Markdown table, its headings first."""
-    lines = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
-    return [lines[0], *lines[2:]]
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from explorer.bundle import MANIFEST, Bundle, BundleError
 from explorer.bundle_reading import list_bundles, open_bundle
+from explorer.widgets import keep, restore
 
 if TYPE_CHECKING:
     from explorer.generation import Generation
@@ -47,13 +48,9 @@ def _generation(key: str, _bundle: Bundle) -> "Generation":
 
 def _pick(found: dict[str, Path]) -> str:
     """Name of the bundle to show. First choice: this session's, the address's (?bundle=), the default."""
-    names = list(found)
-    # A widget's own state is dropped when another page is shown; this key survives.
-    kept = st.session_state.get("bundle_name")
-    wanted = (kept, st.query_params.get("bundle"), DEFAULT_BUNDLE)
-    default = next((names.index(name) for name in wanted if name in found), 0)
-    name = st.sidebar.selectbox("Bundle", names, index=default)
-    st.session_state["bundle_name"] = name
+    wanted = (st.query_params.get("bundle"), DEFAULT_BUNDLE, *found)
+    key = restore("bundle", next(name for name in wanted if name in found), found)
+    name = keep(key, st.sidebar.selectbox("Bundle", list(found), key=key))
     if st.query_params.get("bundle") != name:
         st.query_params["bundle"] = name  # the address can be shared and reloaded
     return name

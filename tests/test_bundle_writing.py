@@ -16,13 +16,14 @@ from explorer.bundle import FILES, MANIFEST, NAMES, SPLITS, BundleError
 from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import quantise, update_bundle, write_bundle
 from explorer.generation import load_generation
-from explorer.measured import REACHABILITY
+from explorer.measured import RACE, REACHABILITY
 from tests.damage import change_manifest, fix_hash
 from tests.support import (
     file_names,
     one_sentence,
     tiny_parts,
     tiny_pixel_parts,
+    tiny_race,
     tiny_reachability,
     write_tiny_bundle,
 )
@@ -223,6 +224,41 @@ def test_if_the_new_bundle_cannot_take_its_place_the_old_one_comes_back(tmp_path
         write_tiny_bundle(path, seed=1)
     assert file_names(tmp_path) == ["tiny"]
     np.testing.assert_array_equal(open_bundle(path).real_codes, old.real_codes)
+
+
+def test_an_interrupt_between_the_two_renames_loses_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "tiny"
+    old = write_tiny_bundle(path, seed=0)
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if ".tmp" in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_tiny_bundle(path, seed=1)
+    assert file_names(tmp_path) == ["tiny"]
+    np.testing.assert_array_equal(open_bundle(path).real_codes, old.real_codes)
+
+
+def test_of_a_link_what_it_leads_to_is_replaced(tmp_path):
+    write_tiny_bundle(tmp_path / "big" / "tiny", seed=0)
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "tiny").symlink_to(tmp_path / "big" / "tiny")
+    new = write_tiny_bundle(tmp_path / "shelf" / "tiny", seed=1)
+    assert (tmp_path / "shelf" / "tiny").is_symlink()
+    np.testing.assert_array_equal(open_bundle(tmp_path / "big" / "tiny").real_codes, new.real_codes)
+    assert file_names(tmp_path / "shelf") == file_names(tmp_path / "big") == ["tiny"]
+
+
+def test_a_bundle_may_be_named_by_where_one_stands(tmp_path, monkeypatch):
+    write_tiny_bundle(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path / "tiny")
+    assert open_bundle(Path(".")).name == "tiny"
+    update_bundle(Path("."), {RACE: tiny_race(latent=[(5, 300)], pixel=[(20, 300)])})
+    assert open_bundle(tmp_path / "tiny").race is not None
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

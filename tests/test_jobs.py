@@ -1,8 +1,10 @@
 """Jobs in the background: found again by another process, cancelled, and a sentence when they fail."""
 
+import errno
 import json
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -118,3 +120,45 @@ def test_a_damaged_record_is_no_job_and_a_missing_program_a_sentence(tmp_path):
         assert jobs.find(tmp_path) is None
     with pytest.raises(jobs.JobError, match="could not be started"):
         jobs.start(tmp_path, ["/no/such/program"], tmp_path / "progress.json", ROOT)
+
+
+def test_of_several_that_ask_at_once_one_is_started(tmp_path):
+    told: list[object] = []
+
+    def ask() -> None:
+        try:
+            told.append(started(tmp_path / "job", wait="first"))
+        except jobs.JobError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (job,) = (t for t in told if isinstance(t, jobs.Job))
+    assert told.count("it is being measured already") == 3
+    assert jobs.find(tmp_path / "job") == job
+    jobs.cancel(job)
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_on_a_full_disk_a_job_can_still_be_cancelled(tmp_path, monkeypatch):
+    job = started(tmp_path / "job", wait="second")
+    until(job, done=1)
+    monkeypatch.setattr(jobs, "_save", full)
+    jobs.cancel(job)
+    assert jobs.status(job).state != "running"
+
+
+def test_what_cannot_be_noted_is_not_left_running(tmp_path, monkeypatch):
+    children = set(psutil.Process().children())
+    monkeypatch.setattr(jobs, "_save", full)
+    with pytest.raises(jobs.JobError, match="No space left"):
+        started(tmp_path / "job", wait="second")
+    new = [p for p in psutil.Process().children() if p not in children]
+    psutil.wait_procs(new, timeout=10)
+    assert not [p for p in new if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -136,6 +136,21 @@ def test_asked_to_stop_while_it_evaluates_a_run_keeps_what_it_did(options):
     assert torch.load(options.out / "checkpoint.pt", weights_only=True)["step"] == 8
 
 
+def test_asked_to_stop_in_the_last_step_it_does_not_pass_for_finished(options):
+    """Or a pipeline would go on to its next stage. What was done is there, and the next call finds it."""
+    last = Job(options, hook=lambda i: os.kill(os.getpid(), signal.SIGINT) if i == 19 else None)
+    with pytest.raises(KeyboardInterrupt):
+        last.run()
+    assert torch.load(options.out / "checkpoint.pt", weights_only=True)["step"] == 20
+    assert Job(options).run().did == []
+
+
+def test_lines_that_hold_no_metrics_are_dropped(options):
+    options.out.mkdir(parents=True)
+    (options.out / "metrics.jsonl").write_text('[1, 2]\n"text"\n{"step": 1, "loss": 2.0}\n{"step"')
+    assert read_metrics(options.out / "metrics.jsonl") == [{"step": 1, "loss": 2.0}]
+
+
 def test_after_a_crash_the_lines_beyond_the_checkpoint_are_dropped_and_written_anew(options, whole):
     def crash(index: int) -> None:
         if index == 13:

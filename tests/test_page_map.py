@@ -1,5 +1,6 @@
 """The Map page and what it is made of: layers, selection, neighbours, photographs, new samples."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from explorer.neighbours import nearest_real, selection_table, stratified, train
 from explorer.photographs import Photographs, likely_folders, thumbnail
 from explorer.points import Point
 from explorer.sampling import draw_samples
+from explorer.widgets import folder_of
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,7 @@ def test_colour_by_kind_gives_one_legend_entry_a_kind(at):
 
 def test_the_training_slider_shows_a_snapshot_that_cannot_be_picked(at, digits):
     at.run()
-    at.select_slider(key="snapshot").set_value(2).run()
+    at.select_slider[0].set_value(2).run()
     assert not at.exception
     name = f"Generated after {digits.snapshot_images[2]:,} images"
     assert name in traces(at)
@@ -159,6 +161,62 @@ def test_another_bundle_forgets_the_selection(at):
     at.sidebar.selectbox[0].set_value("digits").run()
     assert "selected" not in at.session_state
     assert not at.exception
+
+
+def test_every_choice_of_a_bundle_is_taken(at):
+    at.run()
+    shown = at.sidebar.selectbox[0].value
+    for name in ("digits", "imagewoof64", "digits", shown, "imagewoof64"):
+        at.sidebar.selectbox[0].set_value(name).run()
+        assert not at.exception
+        assert at.sidebar.selectbox[0].value == name
+        assert at.query_params["bundle"] in (name, [name])
+
+
+def test_every_folder_that_is_typed_is_taken(at, tmp_path):
+    at.run()
+    for typed in (str(tmp_path), str(tmp_path / "none"), "~no-such-user/x", "x" * 5000, str(tmp_path), ""):
+        at.sidebar.text_input[0].set_value(typed).run()
+        assert not at.exception
+        assert at.sidebar.text_input[0].value == typed
+        warned = [w.value for w in at.sidebar.warning]
+        if typed == str(tmp_path):
+            assert any("None of this bundle's pictures" in w for w in warned)
+        elif typed:
+            assert any("no such folder" in w for w in warned)
+
+
+def test_a_bundle_whose_source_nobody_may_look_into_opens(tmp_path, monkeypatch):
+    def forbidden(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    assert likely_folders("folder:~no-such-user/pets") == []
+    (tmp_path / "train").mkdir()
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    assert Photographs(tmp_path).find("train/1.png") is None
+    monkeypatch.setattr(Path, "is_dir", forbidden)
+    assert folder_of(str(tmp_path)) is None
+
+
+def test_the_end_of_one_bundles_training_is_no_moment_of_anothers(at):
+    at.run()
+    for name in ("imagewoof64", "digits", "imagewoof64"):
+        at.select_slider[0].set_value(len(at.select_slider[0].options) - 1)
+        at.sidebar.selectbox[0].set_value(name).run()
+        assert not at.exception
+        assert not [trace for trace in traces(at) if "after" in trace]
+
+
+def test_clear_gives_up_what_was_drawn_around_on_the_chart(at, digits):
+    """The chart keeps a selection of its own, until it is another chart."""
+    at.session_state["selected"] = [Point("real", 0)]
+    at.run()
+    before = at.get("plotly_chart")[0].proto.id
+    at.button[0].click().run()
+    assert at.get("plotly_chart")[0].proto.id == before
+    next(button for button in at.button if button.label == "Clear").click().run()
+    assert at.session_state["selected"] == []
+    assert at.get("plotly_chart")[0].proto.id != before
 
 
 def test_the_app_never_imports_umap():

@@ -238,7 +238,7 @@ def test_the_map_page(path, bundle, drawn, monkeypatch):
     at = opened("map", path.parent, monkeypatch, selected=generated(1, 2, 40))
     assert_shown(at, bundle, drawn, [1, 2, 40])
     assert "generated pictures are its own" in words(at)
-    at.select_slider(key="snapshot").set_value(1).run()
+    at.select_slider[0].set_value(1).run()
     next(b for b in at.button if b.label == "Generate").click().run()
     assert not at.exception
     assert len(at.session_state["new_samples"].z) == 24

@@ -413,6 +413,16 @@ def test_a_report_is_not_put_into_another_bundle_that_has_come_to_stand_there(tm
     assert one_sentence(caught.value)
 
 
+def test_a_report_does_not_take_the_place_of_one_that_came_meanwhile(tmp_path):
+    bundle = open_bundle(copy_unmeasured(tmp_path / "digits"))
+    manifest = json.loads((bundle.path / "bundle.json").read_text())
+    manifest["files"][REACHABILITY] = {"sha256": "0" * 64, "bytes": 1}
+    (bundle.path / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"another report.*runs/here.*same command again") as caught:
+        check_unchanged(bundle.path, bundle, "the report is in runs/here")
+    assert one_sentence(caught.value)
+
+
 def test_doses_have_names_of_their_own():
     assert [oracle_name(dose) for dose in (1.0, 0.2, 0.05, 0.01)] == [
         "oracle", "oracle, 20% of the images", "oracle, 5% of the images", "oracle, 1% of the images",

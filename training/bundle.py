@@ -155,7 +155,7 @@ def run_bundle(options: BundleOptions) -> Path:
         )
     except BundleError as error:
         raise UserError(str(error)) from None
-    _report(bundle)
+    _report(bundle, options.out)
     return options.out
 
 
@@ -212,11 +212,9 @@ def _manifest(
     }
 
 
-def _report(bundle: Bundle) -> None:
+def _report(bundle: Bundle, out: Path) -> None:
     size = sum(f.stat().st_size for f in bundle.path.iterdir())
-    print(
-        f"{bundle.path}: {size / 1e6:.1f} MB, {len(bundle.labels)} real, {len(bundle.generated_z)} generated"
-    )
+    print(f"{out}: {size / 1e6:.1f} MB, {len(bundle.labels)} real, {len(bundle.generated_z)} generated")
 
 
 def _seven_bits(codes: np.ndarray) -> np.ndarray:

@@ -111,12 +111,16 @@ def model_card(manifest: dict[str, Any], dataset: Dataset, evaluation: str = "")
         )
     note = manifest["bundle"]["options"]["note"]
     note = f"**Note.** {note}\n\n" if note else ""
-    cropped = (
-        " An ImageNet classifier found the subject crops of the photographs (the boxes ship with the code):"
-        " that is all it has done before training ended."
-        if data["crop"] == "subject"
-        else ""
-    )
+    cropped = ""
+    if data["crop"] == "subject":
+        boxes = training["autoencoder"]["options"].get("boxes")
+        cropped = (
+            f" The subject crops of the photographs are those of `{boxes}`, which was given;"
+            " `training.subject` would find them by an ImageNet classifier."
+            if boxes
+            else " An ImageNet classifier found the subject crops of the photographs (the boxes ship with the"
+            " code): that is all it has done before training ended."
+        )
     if evaluation:
         evaluation = f"## Evaluated\n\n`{manifest['name']}/evaluation.json`. {evaluation}\n\n"
     held_out = ", ".join(manifest["held_out"]) or "none"

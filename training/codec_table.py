@@ -15,6 +15,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from explorer import markdown
 from explorer.decoding import decode, encode
 from explorer.networks import Autoencoder, parameter_count
 from explorer.rates import share
@@ -87,11 +88,10 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
 
 def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Markdown table of ``measure`` results by run; shares with their 95 % Wilson intervals."""
-    rows = [
-        f"| run | part | n | PSNR dB | SSIM | sharpness | PSNR dB with code noise of {NOISE:g} "
-        "| recognised: original | round trip |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    rows: list[list[object]] = [
+        ["run", "part", "n", "PSNR dB", "SSIM", "sharpness", f"PSNR dB with code noise of {NOISE:g}",
+         "recognised: original", "round trip"],
+    ]  # fmt: skip
     for run, parts in results.items():
         for part, r in parts.items():
             judged = [
@@ -99,11 +99,11 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
                 for k in ("recognised_original", "recognised_round_trip")
             ]
             noisy = f"{r['psnr_noisy']:.2f}" if "psnr_noisy" in r else "-"  # bundles from before have none
-            rows.append(
-                f"| {run} | {part} | {r['n']} | {r['psnr']:.2f} | {r['ssim']:.3f} "
-                f"| {r['sharpness']:.2f} | {noisy} | {' | '.join(judged)} |"
-            )
-    return "\n".join(rows)
+            rows.append([
+                run, part, r["n"], f"{r['psnr']:.2f}", f"{r['ssim']:.3f}", f"{r['sharpness']:.2f}", noisy,
+                *judged,
+            ])  # fmt: skip
+    return markdown.table(rows)
 
 
 def main(options: TableOptions) -> None:

@@ -161,12 +161,13 @@ def training_slices(
         }  # fmt: skip
         write_atomically(path, lambda temporary: torch.save(saved, temporary))
 
-    metrics = MetricsLog(options.out, done) if parallel.is_first() else None
+    metrics: MetricsLog | None = None
     progress = tqdm(
         desc=description, total=steps * batch, initial=done * batch, unit="img", unit_scale=True,
-        mininterval=1, smoothing=0.05, disable=not (progress_bar and metrics),
+        mininterval=1, smoothing=0.05, disable=not (progress_bar and parallel.is_first()),
     )  # fmt: skip
     try:
+        metrics = MetricsLog(options.out, done) if parallel.is_first() else None
         while done < steps:
             slice_ends = seconds + slice_seconds
             with stop_requests() as stop:
@@ -202,13 +203,16 @@ def training_slices(
                     if pause or stopping:
                         collect()
                         save()
-                    if stopping and done < steps:
+                    if stopping:  # also after the last step, lest the caller go on to its next stage
                         raise KeyboardInterrupt
                     if done == steps or seconds >= slice_ends:
                         break
             if done < steps:
                 collect()
                 save()
+            if parallel.any_process(bool(stop)):  # since the last look
+                raise KeyboardInterrupt
+            if done < steps:
                 yield seconds
     except OSError as error:
         raise UserError(

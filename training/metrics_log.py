@@ -55,8 +55,6 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         ) from None
     lines = []
     for line in text.splitlines():
-        try:
+        with suppress(ValueError):
             lines.append(json.loads(line))
-        except ValueError:
-            continue
-    return lines
+    return [line for line in lines if isinstance(line, dict)]

@@ -106,7 +106,7 @@ class ReachabilityOptions(PictureSourceOptions):
     @property
     def folder(self) -> Path:
         """Where everything is kept."""
-        name = self.bundle.name + (f"-{self.new_class.resolve().name}" if self.new_class else "")
+        name = self.bundle.resolve().name + (f"-{self.new_class.resolve().name}" if self.new_class else "")
         return self.out or Path("runs/reachability") / name
 
 

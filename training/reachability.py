@@ -186,10 +186,17 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
 
 
 def check_unchanged(path: Path, before: Bundle, kept: str) -> None:
-    """Raise UserError, saying where the report is ``kept``, if a bundle's networks are others by now."""
+    """Raise UserError, saying where the report is ``kept``, if a bundle has other networks, or another
+    report, by now.
+    """
     now, then = read_manifest(path)["files"], before.manifest["files"]
     if any(now[f]["sha256"] != then[f]["sha256"] for f in WEIGHTS):
         raise UserError(f"{path} was replaced meanwhile, so nothing was put into it; {kept}")
+    if now.get(REACHABILITY) != then.get(REACHABILITY):
+        raise UserError(
+            f"another report was put into {path} meanwhile, so this one was not; {kept}: run the same "
+            "command again to put it in the other's place"
+        )
 
 
 def write_html(path: Path, report: dict[str, Any], bundle: Bundle) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+from explorer import markdown
 from explorer.bundle import BundleError
 from explorer.bundle_reading import open_bundle
 from training.cli import UserError
@@ -49,15 +50,11 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
 def table(evaluations: dict[str, dict[str, Any]]) -> str:
     """Markdown table: a column per bundle, then mean and standard deviation (n - 1)."""
     columns = {name: measures(e) for name, e in evaluations.items()}
-    rows = [
-        f"| measure | {' | '.join(columns)} | mean | standard deviation |",
-        "| --- |" + " --- |" * (len(columns) + 2),
-    ]
+    rows = [["measure", *columns, "mean", "standard deviation"]]
     for measure in next(iter(columns.values())):
         values = [column[measure] for column in columns.values()]
-        cells = [f"{v:.4g}" for v in (*values, *mean_and_deviation(values))]
-        rows.append(f"| {measure} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        rows.append([measure, *(f"{v:.4g}" for v in (*values, *mean_and_deviation(values)))])
+    return markdown.table(rows)
 
 
 def main(options: SeedTableOptions) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from explorer import markdown
 from explorer.bundle import BundleError
 from explorer.bundle_reading import open_bundle
 from training.cli import UserError, command_line, options_json, print_dry_run
@@ -100,8 +101,14 @@ def trials(options: SweepOptions) -> list[PipelineOptions]:
             device="auto" if options.gpus else "cpu",
         )  # fmt: skip
         stages(trial)  # finds an unknown preset
-        if name.casefold() in found:  # the pipeline forgives case in a class's name
+        other = found.get(name.casefold())  # the pipeline forgives case in a class's name
+        if other and set(map(str.casefold, other.hold_out)) == set(map(str.casefold, hold_out)):
             raise UserError(f"the trial {name} is asked for twice; name each preset, hold-out and seed once")
+        if other:
+            raise UserError(
+                f"the hold-outs {', '.join(other.hold_out)!r} and {', '.join(hold_out)!r} would share the "
+                f"folder {name}; sweep one of them into another --out"
+            )
         found[name.casefold()] = trial
     return list(found.values())
 
@@ -192,7 +199,7 @@ def figures(row: dict[str, Any]) -> dict[str, float]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown table: a row per trial, and one of means and standard deviations (n - 1) over seeds."""
     names = list(dict.fromkeys(name for row in rows for name in figures(row)))
-    lines = [["preset", "held out", "seed", "status", *names], ["---"] * (4 + len(names))]
+    lines = [["preset", "held out", "seed", "status", *names]]
     for _, group in itertools.groupby(rows, lambda row: (row["preset"], row["hold_out"])):
         alike = list(group)
         first = [alike[0]["preset"], ", ".join(alike[0]["hold_out"]) or "none"]
@@ -205,7 +212,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         if len(done) > 1:
             cells = [_spread([shown[name] for shown in done if name in shown]) for name in names]
             lines.append([*first, f"mean of {len(done)}", "done", *cells])
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return markdown.table(lines)
 
 
 def _spread(values: list[float]) -> str:

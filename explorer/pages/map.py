@@ -18,21 +18,22 @@ from explorer.session import current_bundle, generation_of
 
 SHOWN = 48  # pictures of a selection
 NEIGHBOURS = 3
-CHART = "map_chart"
+CLEARED = "times_cleared"  # a chart gives up its selection only for another one
 
 
-def remember_selection(drawn: list[Layer]) -> None:
+def remember_selection(key: str, drawn: list[Layer]) -> None:
     """Keep the chart's selection for this page and the Journey."""
-    st.session_state["selected"] = selected_points(st.session_state[CHART].selection, drawn)
+    st.session_state["selected"] = selected_points(st.session_state[key].selection, drawn)
 
 
 def draw_map(bundle: Bundle, colour_by: str, new: NewSamples | None, snapshot: int | None) -> None:
     """The chart and its caption."""
     drawn = layers(bundle, new, snapshot)
+    key = f"map_chart/{st.session_state.get(CLEARED, 0)}"
     st.plotly_chart(
         map_figure(drawn, bundle, colour_by, current_theme()),
-        key=CHART,
-        on_select=lambda: remember_selection(drawn),
+        key=key,
+        on_select=lambda: remember_selection(key, drawn),
         selection_mode=("points", "box", "lasso"),
         config={"displaylogo": False, "scrollZoom": True},
         alt="Map of real, held-out and generated images; points that are near look alike to the autoencoder.",
@@ -83,7 +84,7 @@ def pick_snapshot(bundle: Bundle) -> int | None:
         range(last + 1),
         value=last,
         format_func=moment,
-        key="snapshot",
+        key=f"snapshot/{bundle.key}",
         help=f"Watch {stage} learn: the same {len(bundle.snapshot_z)} samples at moments of its training, "
         "by training images seen. They cannot be picked. At the end: the final "
         f"{len(bundle.generated_z):,}.",
@@ -113,6 +114,7 @@ def generate_controls(bundle: Bundle) -> None:
             st.rerun()
         if clear_box.button("Clear", width="stretch", help="Remove new samples and the selection"):
             st.session_state["new_samples"], st.session_state["selected"] = None, []
+            st.session_state[CLEARED] = st.session_state.get(CLEARED, 0) + 1
             st.rerun()
 
 

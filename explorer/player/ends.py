@@ -10,6 +10,7 @@ from explorer.bundle import Bundle
 from explorer.latent import class_mean
 from explorer.player.journey import End
 from explorer.points import NewSamples, Point, codes_of, label_of, z_of
+from explorer.widgets import keep, kept, restore
 
 Side = Literal["A", "B"]
 SELECTION, NUMBER, REAL, GENERATED, MEAN = (
@@ -20,37 +21,23 @@ SELECTION, NUMBER, REAL, GENERATED, MEAN = (
     "Class mean",
 )
 _WIDGETS = ("source", "point", "class", "number", "seed")
-_KEPT = "journey"  # dict of the widgets' values: Streamlit drops a widget's own when another page is shown
 
 
 def _key(bundle: Bundle, side: Side, widget: str) -> str:
     return f"journey/{bundle.name}/{side}/{widget}"
 
 
-def _restore(key: str, first: Any, valid: Container[Any]) -> str:
-    """Give a widget its value before it is drawn: its own, the one kept, or the first. Returns the key."""
-    value = st.session_state.get(key, st.session_state[_KEPT].get(key, first))
-    st.session_state[key] = value if value in valid else first
-    return key
-
-
-def _keep(key: str, value: Any) -> Any:
-    st.session_state[_KEPT][key] = value
-    return value
-
-
 def swap(bundle: Bundle) -> None:
     """Let A and B change places. A callback: it runs before the widgets are drawn."""
-    kept = st.session_state[_KEPT]
+    values = kept()
     for widget in _WIDGETS:
         a, b = _key(bundle, "A", widget), _key(bundle, "B", widget)
-        values = {a: kept.get(b), b: kept.get(a)}
-        for key, value in values.items():
+        for key, value in {a: values.get(b), b: values.get(a)}.items():
             if value is None:  # the other side never showed this widget
-                kept.pop(key, None)
+                values.pop(key, None)
                 st.session_state.pop(key, None)
             else:
-                kept[key] = st.session_state[key] = value
+                values[key] = st.session_state[key] = value
 
 
 def selected_points(new: NewSamples | None) -> list[Point]:
@@ -65,7 +52,6 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
 
     The page opens on the first two selected points or, with fewer, on two pictures of different classes.
     """
-    st.session_state.setdefault(_KEPT, {})
     selected = selected_points(new)
     classes = [i for i in range(len(bundle.classes)) if (bundle.labels == i).any()]
     seen = [i for i in classes if bundle.classes[i] not in bundle.held_out] or classes
@@ -73,11 +59,11 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
     place = 0 if side == "A" else -1
 
     def box(widget: str, first: Any, valid: Container[Any]) -> str:
-        return _restore(_key(bundle, side, widget), first, valid)
+        return restore(_key(bundle, side, widget), first, valid)
 
     def class_box(column: Any) -> int:
         key = box("class", int(opening[place]), classes)
-        return _keep(
+        return keep(
             key, column.selectbox("Class", classes, format_func=lambda i: _class_name(bundle, i), key=key)
         )
 
@@ -87,7 +73,7 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
     source = left.selectbox(
         f"{side} from", sources, key=key, help="Points selected on the Map can be chosen here too."
     )
-    _keep(key, source)
+    keep(key, source)
 
     if source == MEAN:
         label = class_box(middle)
@@ -99,16 +85,16 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
         point = middle.selectbox(
             "Point", selected, format_func=lambda p: label_of(bundle, Point(*p)), key=key
         )
-        point = Point(*_keep(key, point))
+        point = Point(*keep(key, point))
     elif source == NUMBER:
         members = np.flatnonzero(bundle.labels == class_box(middle))
         n = len(members)
         key = box("number", 1 + _opening(bundle, members), range(1, n + 1))
-        number = _keep(key, right.number_input(f"Number, 1–{n}", 1, n, key=key))
+        number = keep(key, right.number_input(f"Number, 1–{n}", 1, n, key=key))
         point = Point("real", int(members[number - 1]))
     else:
         key = box("seed", 0 if side == "A" else 1, range(2**31))
-        seed = _keep(key, middle.number_input("Seed", 0, 2**31 - 1, key=key))
+        seed = keep(key, middle.number_input("Seed", 0, 2**31 - 1, key=key))
         count = len(bundle.labels) if source == REAL else len(bundle.generated_z)
         kind: Literal["real", "generated"] = "real" if source == REAL else "generated"
         point = Point(kind, int(np.random.default_rng(seed).integers(count)))
