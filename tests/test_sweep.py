@@ -297,7 +297,7 @@ def test_an_evaluated_bundle_shows_what_the_judge_made_of_it():
     failed = {**row, "seed": 1, "status": "failed", "error": "a | b"}
     header, _, first, second = sweep.table([row, failed]).splitlines()  # no mean of one seed
     assert header.count("|") == first.count("|") == second.replace(r"\|", "").count("|")
-    assert "failed: a / b" in second
+    assert r"failed: a \| b" in second
 
 
 def test_a_trial_that_ended_before_an_option_was_there_is_done(tmp_path, monkeypatch):
