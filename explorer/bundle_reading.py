@@ -83,6 +83,8 @@ def _parse(path: Path, parse: Callable[[bytes], Any], content: bytes) -> Any:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """bundle.json of a bundle, with its format and version checked."""
+    if not path.is_dir():
+        raise BundleError(f"there is no bundle {path}; name the folder of one, as those in pretrained/ are")
     manifest = _parse(path / MANIFEST, json.loads, _read(path / MANIFEST))
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{path / MANIFEST} is not the manifest of a dual-space bundle")

@@ -130,7 +130,7 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
     command = jobs.python(
         "training.reachability", str(bundle.path.resolve()), "--cheap", *source, *more,
         "--samples", str(samples), "--targets", str(targets), "--judge-images", str(images),
-        "--out", str(out),
+        "--out", str(out), "--replace",
     )  # fmt: skip
     st.caption(f"`{shlex.join(('python', *command[1:]))}`")
     kept = bundle.reachability is not None and not bundle.reachability["options"].get("cheap") and not new

@@ -13,6 +13,20 @@ PICTURES = {
 }
 
 
+FEW = 500  # images on either side, below which these numbers say little
+
+
+def too_few(n: int) -> str:
+    """A warning where an evaluation rests on few images; else nothing."""
+    if n >= FEW:
+        return ""
+    return (
+        f"**{n:,} images on either side are few**: distances in 1,280 numbers come out too large, and shares "
+        "at the 1st percentile hang on one or two images. Compare rows with each other; take no number by "
+        "itself."
+    )
+
+
 def quality(evaluation: dict[str, Any]) -> str:
     """Markdown of a bundle's ``evaluation`` (see docs/evaluation.md), every share with its interval."""
 
@@ -31,7 +45,8 @@ def quality(evaluation: dict[str, Any]) -> str:
         found = evaluation["distances"][name]
         rows.append(f"| {title} | {found['frechet']:.0f} | {found['coverage']:.3f} | {structured(name)} |")
     table = "\n".join(rows)
-    return f"""{table}
+    few = too_few(evaluation["n"])
+    return f"""{few}{2 * chr(10) if few else ""}{table}
 
 Against {evaluation["n"]:,} seen validation photographs, and as many pictures of each kind, in the features of
 {evaluation["judge"]["name"]}, which is in no loss.

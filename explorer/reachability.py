@@ -5,6 +5,7 @@ A report is a dictionary as in docs/reachability.md. Verdicts follow from its co
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from explorer.race import LATENT, PIXEL
@@ -65,6 +66,16 @@ def _asked(entry: Mapping[str, int]) -> str:
 def alphas(report: Report) -> list[float]:
     """The false-alarm rates at which thresholds were set, largest first."""
     return sorted((float(a) for a in report["alphas"]), reverse=True)
+
+
+def pictures_needed(alpha: float) -> int:
+    """Calibration pictures that it takes for a threshold at a false-alarm rate: the least n of which a rank
+    of ceil((1 - alpha)(n + 1)) is one, as ``training.hits.thresholds`` takes it.
+    """
+    n = max(1, int((1 - alpha) / alpha))
+    while ceil((1 - alpha) * (n + 1)) > n:
+        n += 1
+    return n
 
 
 def default_alpha(report: Report) -> float:
@@ -153,7 +164,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         shared="over one second stage" if through and report.get("detail") == SHARED else "",
         seen=not kept_out,
         codec=through,
-        uncalibrated=level["negatives"] if None in level["thresholds"] else None,
+        uncalibrated=(level["negatives"], pictures_needed(alpha)) if None in level["thresholds"] else None,
     )
 
 

@@ -48,7 +48,10 @@ def _generation(key: str, _bundle: Bundle) -> "Generation":
 
 def _pick(found: dict[str, Path]) -> str:
     """Name of the bundle to show. First choice: this session's, the address's (?bundle=), the default."""
-    wanted = (st.query_params.get("bundle"), DEFAULT_BUNDLE, *found)
+    asked = st.query_params.get("bundle")
+    if asked is not None and asked not in found:
+        st.sidebar.warning(f"There is no bundle called {asked}.")
+    wanted = (asked, DEFAULT_BUNDLE, *found)
     key = restore("bundle", next(name for name in wanted if name in found), found)
     name = keep(key, st.sidebar.selectbox("Bundle", list(found), key=key))
     if st.query_params.get("bundle") != name:

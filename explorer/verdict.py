@@ -56,7 +56,7 @@ class Evidence:
     the same kind without it. shared: what seeds have in common besides the codec, for the sentence. seen:
     whether the generator was trained with it; then what fits its images makes it, too, and nothing is
     attributed. codec: whether there is one. uncalibrated: calibration pictures, where they are too few for a
-    threshold. What was not measured is left empty.
+    threshold, and how many that takes. What was not measured is left empty.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Evidence:
     shared: str = ""
     seen: bool = False
     codec: bool = True
-    uncalibrated: int | None = None
+    uncalibrated: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -235,9 +235,10 @@ def _unjudged(found: _Found, tail: float) -> list[str]:
     """Why the judges cannot tell even photographs of the class, if they cannot."""
     evidence = found.evidence
     if evidence.uncalibrated is not None:
+        few, needed = evidence.uncalibrated
         return [
-            f"{evidence.uncalibrated:,} calibration pictures are too few for a threshold at this false-alarm "
-            "rate; a larger one, or more images, would settle it"
+            f"{few:,} calibration pictures are too few for a threshold at this false-alarm rate, which takes "
+            f"{needed:,}; more images of seen classes would settle it"
         ]
     if not found.controls:
         return ["false positives were not counted"]

@@ -332,6 +332,15 @@ def test_grey_values_of_16_bits_keep_their_shades(ending):
     np.testing.assert_array_equal(data.store.images[0], expected)
 
 
+def test_pictures_too_small_to_show_anything_are_skipped():
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=10)
+    write_image(Path("pets/cat/speck.png"), RED, (3, 300))
+    write_image(Path("pets/cat/small.png"), RED, (4, 4))  # a quarter of the side
+    store = open_dataset(options("folder:pets")).store
+    assert store.skipped == {"cat/speck.png": "it has only 3 x 300 pixels"}
+    assert len(store.names) == 21
+
+
 def test_numbers_of_32_bits_are_skipped_and_the_reason_given():
     write_classes(Path("pets"), {"cat": RED}, n=5)
     Image.fromarray(np.linspace(0, 1, 900, dtype=np.float32).reshape(30, 30)).save("pets/cat/float.tif")
@@ -585,7 +594,7 @@ def test_a_disk_that_fills_while_decoding_is_one_sentence():
     resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))
     try:
         with pytest.raises(UserError, match=r"could not be cached") as caught:
-            open_store(open_source("folder:pets"), 128, 0, None, Path("cache"))
+            open_store(open_source("folder:pets"), 100, 0, None, Path("cache"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert one_sentence(caught.value)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics.pairwise import cosine_distances
 
+from explorer.reachability import pictures_needed
 from training.hits import Scored, gate, is_hit, realism, thresholds
 
 
@@ -34,6 +35,14 @@ def test_two_judges_that_err_apart_may_each_be_laxer_than_one():
     same = thresholds(np.repeat(draw(20_000, 0, 0.0)[:, :1], 2, axis=1), 0.01)
     assert (independent < same - 0.5).all()
     np.testing.assert_allclose(independent, 1.2816, atol=0.05)  # a tenth each: 0.1 * 0.1
+
+
+@given(st.floats(0.001, 0.999))
+def test_it_takes_as_many_calibration_pictures_as_people_are_told(alpha):
+    needed = pictures_needed(alpha)
+    assert np.isfinite(thresholds(draw(needed, 0, 0.5), alpha)).all()
+    if needed > 1:
+        assert not np.isfinite(thresholds(draw(needed - 1, 0, 0.5), alpha)).any()
 
 
 def test_where_negatives_are_too_few_nothing_is_a_hit():

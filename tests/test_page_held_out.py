@@ -166,6 +166,13 @@ def test_a_held_out_class_of_one_image_is_shown(tmp_path, monkeypatch):
     assert row["its images to the nearest training code"].endswith("n = 1")
 
 
+def test_where_no_verdict_is_possible_no_hours_are_promised_for_one(tmp_path, bundles, monkeypatch):
+    write_tiny_bundle(tmp_path / "tiny")
+    assert "are too few for a verdict" in text(opened(tmp_path, "tiny", monkeypatch))
+    assert "which takes 99" in text(opened(tmp_path, "tiny", monkeypatch))
+    assert "are too few for a verdict" not in text(opened(bundles, BUNDLE, monkeypatch))
+
+
 def test_a_bundle_that_took_the_place_of_another_is_measured_anew(tmp_path, monkeypatch):
     old = write_tiny_bundle(tmp_path / "tiny", seed=0)
     at = opened(tmp_path, "tiny", monkeypatch)

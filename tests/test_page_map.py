@@ -173,6 +173,15 @@ def test_every_choice_of_a_bundle_is_taken(at):
         assert at.query_params["bundle"] in (name, [name])
 
 
+def test_a_bundle_in_the_address_that_is_not_there_is_named(at):
+    at.query_params["bundle"] = "nonsense"
+    at.run()
+    assert not at.exception
+    assert [w.value for w in at.sidebar.warning] == ["There is no bundle called nonsense."]
+    at.run()
+    assert not at.sidebar.warning
+
+
 def test_every_folder_that_is_typed_is_taken(at, tmp_path):
     at.run()
     for typed in (str(tmp_path), str(tmp_path / "none"), "~no-such-user/x", "x" * 5000, str(tmp_path), ""):
@@ -212,7 +221,7 @@ def test_clear_gives_up_what_was_drawn_around_on_the_chart(at, digits):
     at.session_state["selected"] = [Point("real", 0)]
     at.run()
     before = at.get("plotly_chart")[0].proto.id
-    at.button[0].click().run()
+    next(button for button in at.button if button.label == "Random").click().run()
     assert at.get("plotly_chart")[0].proto.id == before
     next(button for button in at.button if button.label == "Clear").click().run()
     assert at.session_state["selected"] == []

@@ -1,5 +1,6 @@
 """The whole pipeline on real digits, from images to a bundle that opens."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from explorer.bundle_reading import open_bundle
+from tests.support import write_classes
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError
 from training.pipeline import PipelineOptions, run_pipeline, stages
@@ -70,6 +72,26 @@ def test_what_is_wrong_is_said_before_anything_is_trained(options, tmp_path):
     with pytest.raises(UserError, match="cannot hold out"):
         run_pipeline(replace(given, hold_out=("seven",), dry_run=True))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_lists_the_images_and_refuses_what_the_run_would(bundle, options, tmp_path, capsys):
+    run_pipeline(replace(options, dry_run=True))
+    listed = json.loads(capsys.readouterr().out)["images"]
+    assert listed["7"] == {"held_out": 179}
+    assert sum(listed["3"].values()) == 183
+    with pytest.raises(UserError, match=r"images is 3000, was 2000.*--name"):
+        run_pipeline(replace(options, autoencoder_images=3_000, dry_run=True))
+    write_classes(tmp_path / "pets", {"cat": (200, 9, 9), "dog": (9, 200, 9)}, n=12)
+    few = replace(options, source=f"folder:{tmp_path / 'pets'}", hold_out=("cat",), runs=tmp_path / "runs")
+    with pytest.raises(UserError, match=r"24 readable images, 10 for training and 2 for validation"):
+        run_pipeline(replace(few, dry_run=True))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["pets/x", "../x", "..", "."])
+def test_a_name_does_not_lead_out_of_the_folder(options, name):
+    with pytest.raises(UserError, match="the name of a folder"):
+        stages(replace(options, name=name))
 
 
 def test_stages_already_done_are_not_run_again(bundle, options, monkeypatch):

@@ -248,6 +248,7 @@ def test_the_held_out_page(path, bundle, drawn, monkeypatch):
     at = opened("held_out", path.parent, monkeypatch)
     assert_shown(at, bundle, drawn, [int(row) for row in nearest_generated(bundle, "7", 12)])
     assert "generated pictures are its own" in words(at)
+    assert "No verdict here: this bundle holds a GAN on pixels" in at.info[0].value
 
 
 def test_the_journey_page_goes_through_z_between_samples_and_says_who_draws(path, bundle, drawn, monkeypatch):

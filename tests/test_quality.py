@@ -34,6 +34,11 @@ def test_samples_stand_beside_floor_ceiling_and_control_with_intervals():
     assert "0.990 [" in text
 
 
+def test_few_images_are_said_to_be_few():
+    assert "few" not in quality(EVALUATION)
+    assert quality({**EVALUATION, "n": 38}).startswith("**38 images on either side are few**")
+
+
 def test_an_evaluation_from_before_the_linear_codec_has_no_row_for_it():
     assert "linear codec" not in quality(EVALUATION)
     distances = {**EVALUATION["distances"], "linear round trips": {"frechet": 61.2, "coverage": 0.75}}

@@ -132,6 +132,21 @@ def test_a_class_too_small_to_be_judged_is_named_before_anything_is_trained(tmp_
     assert not list((tmp_path / "run").glob("*/options.json"))
 
 
+def test_a_report_does_not_take_the_place_of_one_that_took_more(toy, tmp_path, monkeypatch):
+    """Nor is anything measured for it, unless that is asked for."""
+    folder, report = toy
+    given = options(folder)
+    monkeypatch.setattr("training.reachability.stages", lambda run: [])
+    monkeypatch.setattr(Reachability, "report", lambda run: report)
+    for less in ({"cheap": True}, {"samples": 60}):
+        with pytest.raises(UserError, match=r"1 seeds and 120 samples each.*--replace") as caught:
+            run_reachability(replace(given, **less))
+        assert one_sentence(caught.value)
+        for allowed in ({"replace": True}, {"write": False}):
+            assert run_reachability(replace(given, **less, **allowed))
+    assert run_reachability(given)  # as much is not less
+
+
 def test_gans_that_another_process_trained_are_found(tmp_path, monkeypatch):
     """Seed 1 by one process, then the whole command with nothing left to train."""
     given = options(tmp_path, seeds="1", targets=1)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import ROOT, TINY_AUTOENCODER, file_names, one_sentence, run_script
+from training import codec_table
 from training.adversarial import snapshot_path
 from training.autoencoder import AutoencoderOptions, load_run
 from training.cli import UserError, check_options, options_json, preset_options
@@ -161,6 +162,11 @@ def test_every_preset_takes_at_least_twenty_log_spaced_snapshots(preset):
     assert steps[0] <= 2
     middle = steps[len(steps) // 2]
     assert middle < options.steps / 10  # log-spaced: half of them in the first tenth
+
+
+def test_a_table_of_no_runs_is_refused():
+    with pytest.raises(UserError, match="at least one"):
+        codec_table.main(codec_table.TableOptions(()))
 
 
 def test_a_single_snapshot_is_of_the_end():

@@ -246,10 +246,11 @@ def test_fewer_oracles_than_a_claim_takes_seeds_show_nothing() -> None:
 
 def test_too_few_calibration_pictures_are_said_to_be_what_is_missing() -> None:
     """Nothing is a hit then, photographs neither; the judges may be as good as any."""
-    none = replace(SAMOYED, originals=Count(0, 300), round_trips=Count(0, 300), uncalibrated=163)
+    none = replace(SAMOYED, originals=Count(0, 300), round_trips=Count(0, 300), uncalibrated=(163, 199))
     found = verdict(none)
     assert found.kind is Kind.INCONCLUSIVE
     assert "163 calibration pictures are too few for a threshold" in found.sentence
+    assert "which takes 199; more images of seen classes would settle it" in found.sentence
     assert "better judge" not in found.sentence
 
 

@@ -286,7 +286,10 @@ def load_run(
     kind.
     """
     if not (folder / "done.json").is_file():
-        raise UserError(f"{folder} holds no finished autoencoder; run python -m training.autoencoder first")
+        raise UserError(
+            f"{folder} holds no finished autoencoder; run python -m training.autoencoder first, or name the "
+            "folder of a run that is finished"
+        )
     options = options_from_json(kind, read_options(folder))
     model = Autoencoder(options.config)
     load_weights(folder / "autoencoder.safetensors", model)

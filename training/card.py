@@ -123,6 +123,12 @@ def model_card(manifest: dict[str, Any], dataset: Dataset, evaluation: str = "")
         )
     if evaluation:
         evaluation = f"## Evaluated\n\n`{manifest['name']}/evaluation.json`. {evaluation}\n\n"
+    recognised = (
+        "*Recognised*: share to which the ImageNet judge gives their own class among\n"
+        f"the {len(manifest['classes'])} classes."
+        if any("recognised_original" in part for part in metrics["codec"].values())
+        else "The ImageNet judge was not asked: it does not know\nevery class."
+    )
     held_out = ", ".join(manifest["held_out"]) or "none"
     counts = {s: int((dataset.splits == s).sum()) for s in ("train", "val", "held_out")}
     stages = "\n".join(
@@ -154,8 +160,7 @@ Bundle: `{manifest["bundle"]["command"]}`. Versions: {versions}.
 
 ## Measured
 
-Round trips (decode of encode). *Recognised*: share to which the ImageNet judge gives their own class among
-the {len(manifest["classes"])} classes.
+Round trips (decode of encode). {recognised}
 
 {table({manifest["name"]: metrics["codec"]})}
 

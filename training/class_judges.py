@@ -6,11 +6,13 @@ GAN could at best show them, so that neither the decoder's blur nor generated de
 docs/reachability.md.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -72,7 +74,9 @@ class HeadJudge:
     def __init__(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Learn from features float32 (n, d) and labels int (n,), of which each class has some."""
         self.model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=200))
-        self.model.fit(features, labels)
+        with warnings.catch_warnings():  # 200 iterations are what it is given, whether or not it is done
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.model.fit(features, labels)
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Log-probabilities float32 (n, classes) of features float32 (n, d)."""

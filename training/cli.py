@@ -126,4 +126,4 @@ def options_json(options: Any) -> dict[str, Any]:
 def print_dry_run(options: Any, **resolved: Any) -> None:
     """Print what a run would do, as JSON, without doing it; dataclasses in ``resolved`` are unfolded."""
     plain = {k: options_json(v) if dataclasses.is_dataclass(v) else v for k, v in resolved.items()}
-    print(json.dumps({"options": options_json(options), **plain}, indent=2, default=str))
+    print(json.dumps({"options": options_json(options), **plain}, indent=2, default=str, ensure_ascii=False))

@@ -20,6 +20,7 @@ from explorer.decoding import decode, encode
 from explorer.networks import Autoencoder, parameter_count
 from explorer.rates import share
 from training import autoencoder, metrics
+from training.cli import UserError
 from training.data.dataset import Dataset
 from training.imagenet_judge import Judge, imagenet_index
 
@@ -108,6 +109,10 @@ def table(results: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 def main(options: TableOptions) -> None:
     """Measure every run and print the table."""
+    if not options.runs:
+        raise UserError(
+            "name the folder of at least one autoencoder's run, e.g. runs/imagewoof64/autoencoder"
+        )
     results = {}
     for folder in options.runs:
         model, run_options = autoencoder.load_run(folder)

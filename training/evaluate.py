@@ -31,6 +31,7 @@ from explorer.generation import load_generation
 from explorer.latent import Standardisation
 from explorer.measured import EVALUATION
 from explorer.networks import Autoencoder, CascadeConfig
+from explorer.quality import too_few
 from explorer.rates import share
 from training import card, metrics
 from training.autoencoder import AutoencoderOptions
@@ -315,6 +316,7 @@ def _in_components(
 def table(evaluation: dict[str, Any]) -> str:
     """Markdown tables of an evaluation: sample quality, recognisability, memorisation."""
     rows = [
+        *([few, ""] if (few := too_few(evaluation["n"])) else []),
         f"In the features of {evaluation['judge']['name']} at {evaluation['judge']['size']} px, against seen "
         f"validation crops, n = {evaluation['n']} on both sides, k = {evaluation['k']}.",
         "",

@@ -1,4 +1,5 @@
-"""Run every stage from photographs to bundle. What is trained already is not trained again.
+"""Run every stage from photographs to bundle. What is trained already is not trained again; the bundle is
+written, and evaluated, anew each time.
 
     python -m training.pipeline --preset imagewoof64 --hold-out Samoyed "English foxhound"
 
@@ -6,20 +7,24 @@ To resume, run the same command again. Options of a stage can be given to the st
 (``python -m training.autoencoder --help``), with the folders this script prints.
 """
 
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from training.autoencoder import AutoencoderOptions, run_autoencoder
 from training.bundle import BundleOptions, check_out, run_bundle
 from training.cli import UserError, preset_options, print_dry_run, run_script
-from training.data.dataset import open_listing
+from training.data.dataset import check_enough, hold_out, open_listing
 from training.data.sources import is_here
 from training.detail_phase import DetailPhaseOptions, run_detail_phase
 from training.evaluate import EvaluateOptions, run_evaluate
 from training.image_phase import ImagePhaseOptions, run_image_phase
 from training.latent_gan import LatentGanOptions, run_latent_gan
 from training.presets import DEFAULT_PRESET
+from training.runs import check_resumable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +79,8 @@ class Stages:
 def stages(options: PipelineOptions) -> Stages:
     """What every stage is to do."""
     name = options.name or options.preset
+    if name in (".", "..") or name != Path(name).name:
+        raise UserError(f"--name is the name of a folder, not a path like {name!r}; say where with --out")
     folders = {
         stage: options.runs / name / stage
         for stage in ("autoencoder", "latent_gan", "detail_phase", "image_phase")
@@ -122,13 +129,32 @@ def stages(options: PipelineOptions) -> Stages:
     )  # fmt: skip
 
 
+def _listed(options: AutoencoderOptions) -> dict[str, dict[str, int]]:
+    """Images by class and split, as they are listed: some may turn out not to be readable.
+
+    Raises UserError where they are too few.
+    """
+    source, held_out = open_listing(options)
+    labels = np.array([item.label for item in source.items])
+    splits = np.array([item.split for item in source.items])
+    splits = hold_out(labels, splits, [source.classes.index(name) for name in held_out])
+    check_enough(options.source, splits)
+    return {
+        name: dict(Counter(splits[labels == label].tolist())) for label, name in enumerate(source.classes)
+    }
+
+
 def run_pipeline(options: PipelineOptions) -> Path:
     """Run all stages and return the bundle's folder. Each stage finds by itself what is already done."""
     todo = stages(options)
     if options.dry_run:
-        if is_here(todo.autoencoder.source):
-            open_listing(todo.autoencoder)
-        print_dry_run(options, **{f.name: getattr(todo, f.name) for f in fields(todo)})
+        for stage in (todo.autoencoder, todo.latent_gan, todo.detail_phase, todo.image_phase):
+            if (
+                stage is not None and stage is not todo.detail_phase
+            ):  # whose options its first stage completes
+                check_resumable(stage)
+        listed = _listed(todo.autoencoder) if is_here(todo.autoencoder.source) else {}
+        print_dry_run(options, images=listed, **{f.name: getattr(todo, f.name) for f in fields(todo)})
         return todo.bundle.out
     check_out(todo.bundle.out)
     run_autoencoder(todo.autoencoder)

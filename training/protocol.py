@@ -5,6 +5,7 @@ training/known_truth.py some; what is measured, and why: docs/reachability.md.
 """
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -30,7 +31,9 @@ from explorer.reachability import (
     SHARED,
     TRAINING,
     TRAINING_CUT,
+    pictures_needed,
 )
+from explorer.verdict import listed, percent
 from training.class_judges import Judges, NetworkJudgeOptions, pixels
 from training.cli import UserError, command_line, options_json
 from training.codes import weights_digest
@@ -46,6 +49,7 @@ from training.picture_sources import PictureSource, PictureSourceOptions, Pictur
 from training.runs import check_made_of, package_versions
 from training.splits import CALIBRATION, LEARN, PARTS, TEST, judging_parts
 
+log = logging.getLogger(__name__)
 SHOWN = 8  # pictures of a kind in the report
 
 
@@ -100,6 +104,8 @@ class ReachabilityOptions(PictureSourceOptions):
     """Where decoded photographs are kept."""
     write: bool = True
     """Whether to put the report into the bundle."""
+    replace: bool = False
+    """Put the report into the bundle also in the place of one that was measured with more."""
     dry_run: bool = False
     """Print the resolved options and stop."""
 
@@ -196,6 +202,16 @@ class Reachability:
                     f"{name!r} has {len(of_class)} images, too few for the judges: none is left for "
                     f"{lacking[0]}; add photographs of it, or leave it out, and train anew"
                 )
+        held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
+        pictures = int(((self.parts == CALIBRATION) & ~np.isin(self.labels, held_out)).sum())
+        too_few = [alpha for alpha in self.options.alphas if pictures < pictures_needed(alpha)]
+        if too_few:
+            log.warning(
+                "%d calibration pictures of seen classes are too few for a verdict at %s: that takes %s",
+                pictures,
+                listed([percent(alpha) for alpha in too_few]),
+                listed([str(pictures_needed(alpha)) for alpha in too_few]),
+            )
 
     # Stages; each keeps what it did in a file, by a key of what it depends on
 

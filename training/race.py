@@ -183,7 +183,8 @@ class Race:
                 finished = (self.codec_options.out / "done.json").is_file()
                 if self.codec_seconds > budget:
                     raise UserError(
-                        f"the codec alone takes more than --budget {self.options.budget:g} minutes; give more"
+                        f"the codec alone takes more than --budget {self.options.budget:g} minutes; "
+                        "give more, and another --out"
                     )
                 if finished:
                     slices = None
@@ -192,7 +193,7 @@ class Race:
                     if before >= budget:
                         raise UserError(
                             f"codec and encoding took {before / 60:.1f} minutes, all of --budget "
-                            f"{self.options.budget:g}; give more"
+                            f"{self.options.budget:g}; give more, and another --out"
                         )
                     for name in self.options.contestants:
                         if not name.startswith("pixel"):

@@ -161,6 +161,7 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         print_dry_run(options, seeds=seeds, dose_seeds=dose_seeds)
         return {}
     run = Reachability(options)
+    check_not_less(run, seeds)
     todo = stages(run)
     progress = tqdm(todo, unit="stage")
     for i, (words, do) in enumerate(progress):
@@ -183,6 +184,23 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
             raise UserError(str(error)) from None
     write_json(run.folder / "progress.json", {"done": len(todo), "of": len(todo), "doing": "done"})
     return report
+
+
+def check_not_less(run: Reachability, seeds: Sequence[int]) -> None:
+    """Raise UserError, before hours are spent, where a report would take the place of one that took more."""
+    options, report = run.options, run.bundle.reachability
+    if report is None or not options.write or options.replace or options.train_only or run.new is not None:
+        return
+
+    def weight(cheap: bool, asked: int, samples: int) -> tuple[bool, int, int]:
+        return not cheap, 0 if cheap else asked, samples
+
+    before = report["options"].get("cheap", False), max(map(len, report["seeds"].values())), report["samples"]
+    if weight(options.cheap, len(seeds), options.samples) < weight(*before):
+        raise UserError(
+            f"{options.bundle} holds a report of {before[1]} seeds and {before[2]:,} samples each, and this "
+            "one, measured with less, would replace it: give --replace, or --no-write to leave it there"
+        )
 
 
 def check_unchanged(path: Path, before: Bundle, kept: str) -> None:

@@ -101,41 +101,49 @@ def check_made_of(path: Path, made_of: Mapping[str, Any], told: str) -> None:
         raise UserError(told)
 
 
-@parallel.first_alone()
-def open_run(options: RunOptions, device: torch.device) -> None:
-    """Create the run's folder and its options.json, or check that it was made with the same options.
+def check_resumable(options: RunOptions) -> bool:
+    """Whether a run was begun in the options' folder, with these options.
 
     An option that there was not yet when the run was begun has its default there, if it does not mark a kind
     of run (``MARK``). Raises UserError that names the options which differ.
     """
-    path = options.out / "options.json"
-    ours = options_json(options)
-    if path.is_file():
-        theirs = read_options(options.out)
-        added = {
-            f.name: f.default
-            for f in fields(options)
-            if f.name not in theirs and f.default is not MISSING and MARK not in f.metadata
-        }
-        usual = options_json(replace(options, **added))
-        theirs = {**{name: usual[name] for name in added}, **theirs}
-        mine, before = _comparable(ours), _comparable(theirs)
-        differ = [
-            f"{k} is {mine.get(k)!r}, was {before.get(k)!r}"
-            for k in sorted(mine.keys() | before.keys())
-            if mine.get(k) != before.get(k)
-        ]
-        if differ:
-            raise UserError(
-                f"{options.out} was started with other options ({'; '.join(differ)}); "
-                "use the same ones to continue it, or another --out"
-            )
+    if not (options.out / "options.json").is_file():
+        return False
+    theirs = read_options(options.out)
+    added = {
+        f.name: f.default
+        for f in fields(options)
+        if f.name not in theirs and f.default is not MISSING and MARK not in f.metadata
+    }
+    usual = options_json(replace(options, **added))
+    theirs = {**{name: usual[name] for name in added}, **theirs}
+    mine, before = _comparable(options_json(options)), _comparable(theirs)
+    differ = [
+        f"{k} is {mine.get(k)!r}, was {before.get(k)!r}"
+        for k in sorted(mine.keys() | before.keys())
+        if mine.get(k) != before.get(k)
+    ]
+    if differ:
+        raise UserError(
+            f"{options.out} was started with other options ({'; '.join(differ)}); "
+            "use the same ones to continue it, or another folder (--out; of a pipeline, --name)"
+        )
+    return True
+
+
+@parallel.first_alone()
+def open_run(options: RunOptions, device: torch.device) -> None:
+    """Create the run's folder and its options.json, or check that it was made with the same options.
+
+    Raises UserError as ``check_resumable`` does.
+    """
+    if check_resumable(options):
         return
     make_folder(options.out)
     write_json(
-        path,
+        options.out / "options.json",
         {
-            "options": ours,
+            "options": options_json(options),
             "command": command_line(),
             "versions": package_versions(),
             "device": device_name(device),

@@ -3,6 +3,8 @@
 UMAP is an illustration; no number is computed from it.
 """
 
+import warnings
+
 import numpy as np
 
 from explorer.latent import nearest
@@ -66,5 +68,7 @@ def fit_umap(features: np.ndarray, neighbours: int, min_dist: float, seed: int) 
         precomputed_knn=(indices, distances, None),
     )  # fmt: skip
     position = np.empty((len(features), 2), np.float32)
-    position[order] = reducer.fit_transform(shuffled)
+    with warnings.catch_warnings():  # that new points cannot be transformed: they are placed otherwise
+        warnings.filterwarnings("ignore", message="precomputed_knn")
+        position[order] = reducer.fit_transform(shuffled)
     return position

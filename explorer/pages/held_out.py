@@ -19,11 +19,14 @@ from explorer.comparison import (
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
 from explorer.job_panel import new_class_folders, show_job
+from explorer.networks import PixelGanConfig
 from explorer.new_class import read_measured
 from explorer.photographs import Photographs, current_photographs
 from explorer.points import Point, label_of, pictures_of
 from explorer.rates import share
+from explorer.reachability import ALPHA, pictures_needed
 from explorer.session import current_bundle, generation_of
+from explorer.verdict import percent
 from explorer.verdict_cards import show_verdicts
 
 SHOWN = 12  # pictures of each kind and class
@@ -31,6 +34,22 @@ HOW_TO = """No verdict yet: this page shows pictures and counts, not a conclusio
 
 `python -m training.reachability {path}`
 """
+OF_PIXELS = (
+    "No verdict here: this bundle holds a GAN on pixels. It is asked beside a latent GAN: add "
+    "`--generators latent pixel` to `python -m training.reachability BUNDLE`, of a latent GAN over the same "
+    "data."
+)
+
+
+def how_to(bundle: Bundle) -> str:
+    """How a verdict is come by, and whether there are images enough for one."""
+    seen = int((bundle.splits == "val").sum())
+    needed = pictures_needed(ALPHA)
+    few = (
+        f"Its {seen:,} validation images of seen classes are too few for a verdict at a false-alarm rate of "
+        f"{percent(ALPHA)}: half of them set the thresholds, which takes {needed}."
+    )
+    return HOW_TO.format(path=bundle.path) + (few if seen // 2 < needed else "")
 
 
 def role(bundle: Bundle, class_name: str) -> str:
@@ -216,7 +235,8 @@ st.markdown(
     f"that? Seen classes stand beside as a scale. {generation_of(bundle).note}"
 )
 if bundle.reachability is None:
-    st.info(HOW_TO.format(path=bundle.path), icon=":material/balance:")
+    of_pixels = isinstance(bundle.gan_config, PixelGanConfig)
+    st.info(OF_PIXELS if of_pixels else how_to(bundle), icon=":material/balance:")
 else:
     show_verdicts(bundle, bundle.reachability, photographs)
 show_job(bundle, photographs)

@@ -103,16 +103,16 @@ def generate_controls(bundle: Bundle) -> None:
         count = st.number_input("New samples", 1, 1000, 24, key="new_count")
         st.session_state.setdefault("seed", 0)
         seed = st.number_input("Seed", 0, 2**31 - 1, key="seed")
-        random_box, clear_box = st.columns(2)
-        random_box.button("Random", on_click=random_seed, help="A random seed", width="stretch")
-        if st.button("Generate", type="primary", width="stretch"):
+        generate_box, others = st.container(), st.container(horizontal=True)
+        others.button("Random", on_click=random_seed, help="A random seed")
+        if generate_box.button("Generate", type="primary", width="stretch"):
             generation = generation_of(bundle)
             with st.spinner("Drawing samples and placing them on the map…"):
                 new = draw_samples(bundle, generation, int(count), int(seed))
             st.session_state["new_samples"] = new
             st.session_state["selected"] = [Point("new", i) for i in range(int(count))]
             st.rerun()
-        if clear_box.button("Clear", width="stretch", help="Remove new samples and the selection"):
+        if others.button("Clear", help="Remove new samples and the selection"):
             st.session_state["new_samples"], st.session_state["selected"] = None, []
             st.session_state[CLEARED] = st.session_state.get(CLEARED, 0) + 1
             st.rerun()

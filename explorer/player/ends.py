@@ -20,6 +20,7 @@ SELECTION, NUMBER, REAL, GENERATED, MEAN = (
     "Random generated",
     "Class mean",
 )
+NUMBERED = "Which of the class's pictures. The number after # is its place among those of all classes."
 _WIDGETS = ("source", "point", "class", "number", "seed")
 
 
@@ -90,7 +91,7 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
         members = np.flatnonzero(bundle.labels == class_box(middle))
         n = len(members)
         key = box("number", 1 + _opening(bundle, members), range(1, n + 1))
-        number = keep(key, right.number_input(f"Number, 1–{n}", 1, n, key=key))
+        number = keep(key, right.number_input(f"Number, 1–{n}", 1, n, key=key, help=NUMBERED))
         point = Point("real", int(members[number - 1]))
     else:
         key = box("seed", 0 if side == "A" else 1, range(2**31))

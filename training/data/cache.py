@@ -22,6 +22,7 @@ from training.data.sources import Item, Source
 from training.subject import BOXES_DIR, Box, box_key, read_boxes
 
 log = logging.getLogger(__name__)
+SMALLEST = 1 / 4  # of the images' side: smaller pictures would be smears
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ def _decode(
     """The crop, uint8 (stored, stored, 3), or why there is none. key: what ``boxes`` call an item's name."""
     try:
         image = upright_rgb(item.open())
+        if min(image.size) < SMALLEST * size:
+            return f"it has only {image.width} x {image.height} pixels"
         box = center_box(*image.size) if boxes is None else boxes.get(key(item.name))
         if box is None:
             return "it has no subject box; add one with training.subject"

@@ -96,14 +96,7 @@ class Dataset:
 
     def check_enough(self) -> None:
         """Raise UserError where there are too few images to train and measure anything."""
-        parts = {split: len(self.indices(split)) for split in ("train", "val")}
-        if min(parts.values()) < FEWEST or len(self.splits) < FEWEST_IN_ALL:
-            images = len(self.splits)
-            raise UserError(
-                f"{self.options.source} has {images} readable images, {parts['train']} for training "
-                f"and {parts['val']} for validation of seen classes; at least {FEWEST_IN_ALL}, {FEWEST} and "
-                f"{FEWEST} are needed"
-            )
+        check_enough(self.options.source, self.splits)
 
     def centers(self, indices: np.ndarray) -> Tensor:
         """The central crops of any images, held-out ones too, uint8 (n, size, size, 3).
@@ -111,6 +104,21 @@ class Dataset:
         For encoding into the bundle and for judging, never for training.
         """
         return center_crop(torch.from_numpy(self.store.images[indices]), self.options.image_size)
+
+
+def check_enough(source: str, splits: np.ndarray) -> None:
+    """Raise UserError where images of these splits, str (n,), are too few to train and measure anything."""
+    images, train, val = len(splits), int((splits == "train").sum()), int((splits == "val").sum())
+    if min(train, val) < FEWEST or images < FEWEST_IN_ALL:
+        raise UserError(
+            f"{source} has {images} readable images, {train} for training and {val} for validation of seen "
+            f"classes; at least {FEWEST_IN_ALL}, {FEWEST} and {FEWEST} are needed"
+        )
+
+
+def hold_out(labels: np.ndarray, splits: np.ndarray, held_out: list[int]) -> np.ndarray:
+    """Splits str (n,), 'train', 'val' or 'held_out', of images with labels int (n,) and a source's splits."""
+    return np.where(np.isin(labels, held_out), "held_out", splits)
 
 
 def center_crop(images: Tensor, size: int) -> Tensor:
@@ -183,7 +191,7 @@ def open_dataset(options: DataOptions) -> Dataset:
         boxes = read_boxes(options.boxes) if options.boxes else load_boxes(source)
     store = open_store(source, options.image_size, options.margin, boxes, options.cache)
     labels_held_out = [source.classes.index(name) for name in held_out]
-    splits = np.where(np.isin(store.labels, labels_held_out), "held_out", store.splits)
+    splits = hold_out(store.labels, store.splits, labels_held_out)
     for label, name in enumerate(source.classes):
         count = int((store.labels == label).sum())
         if not count:
