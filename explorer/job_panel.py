@@ -127,13 +127,15 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
             return
         where = hashlib.sha256(str(path).encode()).hexdigest()[:8]
         out, more = folder / f"{_beginning(bundle)}{where}-{judged_by}", ["--new-class", str(path)]
+    kept = bundle.reachability is not None and not bundle.reachability["options"].get("cheap") and not new
+    if kept:
+        more = ["--replace"]
     command = jobs.python(
         "training.reachability", str(bundle.path.resolve()), "--cheap", *source, *more,
         "--samples", str(samples), "--targets", str(targets), "--judge-images", str(images),
-        "--out", str(out), "--replace",
+        "--out", str(out),
     )  # fmt: skip
     st.caption(f"`{shlex.join(('python', *command[1:]))}`")
-    kept = bundle.reachability is not None and not bundle.reachability["options"].get("cheap") and not new
     agreed = not kept or st.checkbox("Replace the report above, which was measured with more")
     if st.button("Start", icon=":material/play_arrow:", disabled=not agreed or not (bundle.held_out or new)):
         try:
