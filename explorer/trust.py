@@ -109,7 +109,7 @@ def gans_asked(report: Report, generator: str) -> str:
             ("images", "{:,} codes"), ("width", "a first stage of width {:,}"),
             ("detail_images", "{:,} codes in a second stage of their own"),
         ),
-        PIXEL: (("pixel_images", "{:,} crops"),),
+        PIXEL: (("pixel_images", "{:,} crops"), ("pixel_widths", "networks of {} channels")),
     }  # fmt: skip
     if report.get("detail") == SHARED:
         words[LATENT] = words[LATENT][:2]

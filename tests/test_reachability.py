@@ -284,11 +284,15 @@ def test_a_pixel_gan_is_that_of_the_bundles_preset(tmp_path, monkeypatch):
 
     monkeypatch.setattr(picture_sources, "run_pixel_gan", stop)
     usual = PRESETS["digits"]["pixel_gan"]
-    for images, wanted in ((None, usual["images"]), (64, 64)):
-        run = Reachability(options(tmp_path, pixel_images=images))
+    for given, images, widths in (
+        ({}, usual["images"], usual["widths"]),
+        ({"pixel_images": 64}, 64, usual["widths"]),
+        ({"pixel_widths": (8, 16)}, usual["images"], (8, 16)),
+    ):
+        run = Reachability(options(tmp_path, **given))
         with pytest.raises(KeyboardInterrupt):
             run.sources.train_pixel(3)
-        assert (asked[-1].widths, asked[-1].images, asked[-1].seed) == (usual["widths"], wanted, 3)
+        assert (asked[-1].widths, asked[-1].images, asked[-1].seed) == (widths, images, 3)
 
 
 def test_an_untrained_pixel_gan_is_what_a_pixel_gan_is_compared_with(tmp_path):

@@ -33,6 +33,11 @@ def test_the_gans_that_were_asked_are_said_to_be_others_than_the_bundles():
         "300,000 codes in a second stage of their own"
     )
     assert "second stage" not in gans_asked({**shorter, "detail": SHARED}, "latent")
+    of_pixels = {**FOUND, "options": {"pixel_images": 128_000, "pixel_widths": [32, 64]}}
+    of_pixels["seeds"] = {"pixel": [0, 1]}
+    assert gans_asked(of_pixels, "pixel") == (
+        "2 trained anew, not the one in this bundle; with 128,000 crops and networks of [32, 64] channels"
+    )
     assert gans_asked({**FOUND, "options": {"cheap": True}}, "latent") == "the one in this bundle"
 
 

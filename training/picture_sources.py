@@ -78,6 +78,8 @@ class PictureSourceOptions:
     --codec-saw; the verdict says so."""
     pixel_images: int | None = None
     """Training length of pixel GANs and their oracles, in crops; their own by default."""
+    pixel_widths: tuple[int, ...] | None = None
+    """Their channels at image_size/2, /4, ...; their own by default. Narrower ones see more crops an hour."""
     split_seed: int = 0
     """Seed of the split of images into what judges learn from, are calibrated on and are tested on."""
     autoencoder: Path | None = None
@@ -303,7 +305,8 @@ class PictureSources:
         usual = preset_options(kind, "pixel_gan", preset)
         return replace(
             usual, autoencoder=self.autoencoder_run, images=self.options.pixel_images or usual.images,
-            seed=seed, device=self.options.device, out=out, snapshots=1, evaluations=1, **values,
+            widths=self.options.pixel_widths or usual.widths, seed=seed, device=self.options.device, out=out,
+            snapshots=1, evaluations=1, **values,
         )  # fmt: skip
 
     def train_pixel(self, seed: int) -> None:
