@@ -1,21 +1,24 @@
 """The figure of a ladder: three rungs of rates with intervals, the seen classes' range behind each."""
 
+import textwrap
 from collections.abc import Sequence
 from math import sqrt
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from explorer.ladder import Rung
+from explorer.ladder import Mark, Rung
 from explorer.verdict import percent
 
 # Okabe and Ito (2008); symbols differ too, and every mark is named.
 COLOURS = {"class": "#D55E00", "oracle": "#009E73"}
 SYMBOLS = {"class": "diamond", "oracle": "square", "control": "circle-open"}
 BAND = "#56B4E9"
-LANE, HEADING = 22, 62  # pixels
+LANE, HEADING = 28, 80  # pixels: room for two lines each
+LABEL, MARGIN = 36, 190  # characters a line, and the pixels that it takes: headings begin there
 TICKS = (0.25, 0.5, 0.75, 1)
 ROOT_TICKS = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1)
+NO_BREAK = "\N{NO-BREAK SPACE}"
 GRID = "rgba(128, 128, 128, 0.25)"
 
 
@@ -31,12 +34,14 @@ def ladder_figure(rungs: Sequence[Rung], text: str = "#31333F") -> go.Figure:
         rows=len(rungs), cols=1, row_heights=lanes, vertical_spacing=HEADING / height,
         subplot_titles=[_title(rung) for rung in rungs],
     )  # fmt: skip
-    figure.update_annotations(x=0, xanchor="left", font={"size": 13, "color": text})
+    figure.update_annotations(
+        x=0, xanchor="left", xshift=-MARGIN, align="left", font={"size": 13, "color": text}
+    )
     for row, rung in enumerate(rungs, start=1):
         _draw(figure, row, rung, text, rooted=row == len(rungs))
     figure.update_layout(
-        height=height + 30, showlegend=False, font={"color": text},
-        margin={"l": 0, "r": 150, "t": 30, "b": 0}, dragmode=False,
+        height=height + 50, showlegend=False, font={"color": text},
+        margin={"l": MARGIN, "r": 150, "t": 50, "b": 0}, dragmode=False,
     )  # fmt: skip
     return figure
 
@@ -45,8 +50,14 @@ def _title(rung: Rung) -> str:
     seen = ""
     if rung.band is not None:
         low, high = (percent(end) for end in rung.band)
-        seen = f" <span style='color:{BAND}'>■</span> seen classes: {low.removesuffix(' %')} to {high}"
+        seen = f"<br><span style='color:{BAND}'>■</span> seen classes: {low.removesuffix(' %')} to {high}"
     return f"<b>{rung.name}</b>: {rung.question}{seen}" + ("" if rung.marks else " (not measured)")
+
+
+def _label(mark: Mark) -> str:
+    """What stands beside a mark, the class's own in bold, in as many lines as it takes."""
+    lines = textwrap.wrap(f"{mark.label}, {mark.size.replace(' ', NO_BREAK)}", LABEL, break_long_words=False)
+    return "<br>".join(f"<b>{line}</b>" if mark.role == "class" else line for line in lines)
 
 
 def _draw(figure: go.Figure, row: int, rung: Rung, text: str, rooted: bool) -> None:
@@ -89,7 +100,5 @@ def _draw(figure: go.Figure, row: int, rung: Rung, text: str, rooted: bool) -> N
     figure.update_yaxes(
         row=row, col=1, range=[max(1, len(rung.marks)) - 0.5, -0.5], showgrid=False, zeroline=False,
         fixedrange=True, automargin=True, tickvals=list(range(len(rung.marks))),
-        ticktext=[
-            f"<b>{m.label}</b>, {m.size}" if m.role == "class" else f"{m.label}, {m.size}" for m in rung.marks
-        ],
+        ticktext=[_label(mark) for mark in rung.marks],
     )  # fmt: skip
