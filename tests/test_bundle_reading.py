@@ -28,7 +28,10 @@ def test_a_missing_file_is_named(copy, name):
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path):
-    refused(tmp_path / "nowhere", MANIFEST)
+    told = refused(tmp_path / "nowhere", "")
+    assert told.startswith("there is no bundle")
+    (tmp_path / "empty").mkdir()
+    assert "is missing" in refused(tmp_path / "empty", MANIFEST)
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])

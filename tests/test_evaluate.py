@@ -266,7 +266,7 @@ def test_photographs_are_the_same_in_another_format_but_not_elsewhere(monkeypatc
 
 
 def test_a_missing_bundle_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match=r"bundle\.json is missing"):
+    with pytest.raises(UserError, match=r"there is no bundle"):
         run_evaluate(EvaluateOptions(bundle=tmp_path / "nowhere"))
 
 
