@@ -408,7 +408,7 @@ def test_a_contestant_of_two_stages_joins_a_race_that_is_over(tmp_path, monkeypa
     [
         ({"budget": 0.01}, "codec"),
         ({"budget": -1.0}, "positive"),
-        ({"bundle": Path("nowhere")}, "is missing"),
+        ({"bundle": Path("nowhere")}, "there is no bundle"),
         ({"contestants": ("latent",)}, "--contestants"),
         ({"contestants": ("latent", "pixel", "vae")}, "--contestants"),
     ],

@@ -593,7 +593,7 @@ def test_seeds_that_are_neither_are_refused(text):
         ({"generators": ("laten",)}, "--generators are latent and pixel, not laten"),
         ({"doses": (0.0,)}, "--doses are shares"),
         ({"alphas": (1.0,)}, "--alphas are rates"),
-        ({"bundle": Path("nowhere")}, "is missing"),
+        ({"bundle": Path("nowhere")}, "there is no bundle"),
         ({"targets": 0}, "--targets must be at least 1"),
         ({"restarts": 0}, "--restarts must be at least 1"),
     ],
