@@ -127,8 +127,8 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
             return
         where = hashlib.sha256(str(path).encode()).hexdigest()[:8]
         out, more = folder / f"{_beginning(bundle)}{where}-{judged_by}", ["--new-class", str(path)]
-    kept = bundle.reachability is not None and not bundle.reachability["options"].get("cheap") and not new
-    if kept:
+    before = None if new else bundle.reachability  # of a new class the report stays out of the bundle
+    if before is not None:
         more = ["--replace"]
     command = jobs.python(
         "training.reachability", str(bundle.path.resolve()), "--cheap", *source, *more,
@@ -136,7 +136,8 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
         "--out", str(out),
     )  # fmt: skip
     st.caption(f"`{shlex.join(('python', *command[1:]))}`")
-    agreed = not kept or st.checkbox("Replace the report above, which was measured with more")
+    took_more = before is not None and not before["options"].get("cheap")
+    agreed = not took_more or st.checkbox("Replace the report above, which was measured with more")
     if st.button("Start", icon=":material/play_arrow:", disabled=not agreed or not (bundle.held_out or new)):
         try:
             jobs.start(folder, command, out / "progress.json", ROOT)

@@ -11,8 +11,6 @@ PICTURES = {
     "training crops": "training photographs",
     "Gaussian codes": "random codes, drawn from a Gaussian",
 }
-
-
 FEW = 500  # images on either side, below which these numbers say little
 
 
@@ -45,8 +43,7 @@ def quality(evaluation: dict[str, Any]) -> str:
         found = evaluation["distances"][name]
         rows.append(f"| {title} | {found['frechet']:.0f} | {found['coverage']:.3f} | {structured(name)} |")
     table = "\n".join(rows)
-    few = too_few(evaluation["n"])
-    return f"""{few}{2 * chr(10) if few else ""}{table}
+    text = f"""{table}
 
 Against {evaluation["n"]:,} seen validation photographs, and as many pictures of each kind, in the features of
 {evaluation["judge"]["name"]}, which is in no loss.
@@ -58,3 +55,5 @@ Look like copies of a training image, by their codes: {copied("samples")} of the
 {copied("unseen")} of unseen photographs, {copied("replayed")} of replayed training codes. In brackets: 95 %
 intervals.
 """
+    few = too_few(evaluation["n"])
+    return f"{few}\n\n{text}" if few else text

@@ -333,6 +333,20 @@ def test_a_report_that_was_measured_with_more_is_not_replaced_unasked(bundles, m
     assert not button(at, "Start").disabled
 
 
+def test_the_page_may_replace_its_own_kind_of_report_whatever_its_samples(bundles, tmp_path, monkeypatch):
+    """The command asks for --replace where a report of more samples is there; a page has no such option."""
+    shutil.copytree(bundles / JUDGED, tmp_path / "cheap")
+    report = json.loads((tmp_path / "cheap" / REACHABILITY).read_text())
+    report["options"]["cheap"] = True
+    update_bundle(tmp_path / "cheap", {REACHABILITY: report})
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda *given: started.append(given))
+    at = opened(tmp_path, "cheap", monkeypatch)
+    assert not at.checkbox
+    button(at, "Start").click().run()
+    assert "--replace" in started[0][1]
+
+
 def test_what_became_of_a_job_is_said(bundles, monkeypatch):
     at = opened(bundles, BUNDLE, monkeypatch)
     folder = job_panel.job_folder(open_bundle(bundles / BUNDLE))

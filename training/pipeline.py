@@ -1,9 +1,9 @@
-"""Run every stage from photographs to bundle. What is trained already is not trained again; the bundle is
-written, and evaluated, anew each time.
+"""Run every stage from photographs to bundle.
 
     python -m training.pipeline --preset imagewoof64 --hold-out Samoyed "English foxhound"
 
-To resume, run the same command again. Options of a stage can be given to the stage's own script
+To resume, run the same command again: what is trained already is not trained again; the bundle is written,
+and evaluated, anew each time. Options of a stage can be given to the stage's own script
 (``python -m training.autoencoder --help``), with the folders this script prints.
 """
 
@@ -148,11 +148,9 @@ def run_pipeline(options: PipelineOptions) -> Path:
     """Run all stages and return the bundle's folder. Each stage finds by itself what is already done."""
     todo = stages(options)
     if options.dry_run:
-        for stage in (todo.autoencoder, todo.latent_gan, todo.detail_phase, todo.image_phase):
-            if (
-                stage is not None and stage is not todo.detail_phase
-            ):  # whose options its first stage completes
-                check_resumable(stage)
+        # Not the detail phase: its first stage completes its options.
+        for stage in filter(None, (todo.autoencoder, todo.latent_gan, todo.image_phase)):
+            check_resumable(stage)
         listed = _listed(todo.autoencoder) if is_here(todo.autoencoder.source) else {}
         print_dry_run(options, images=listed, **{f.name: getattr(todo, f.name) for f in fields(todo)})
         return todo.bundle.out

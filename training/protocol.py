@@ -169,12 +169,12 @@ class Reachability:
             self.features_name = JUDGE_NAME
         self.labels = self.dataset.store.labels
         self.parts = judging_parts(self.labels, self.dataset.splits, o.split_seed)
-        self._check_enough()
+        held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
+        self._check_enough(held_out)
         self.judges: list[Judges] = []
         self.real_features = np.empty((0, 0), np.float32)
         self.sources = PictureSources(o, self.bundle, self.dataset, self.folder, self.device)
         self.judged_rows = np.flatnonzero(self.parts != LEARN)
-        held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
         self.trained_rows = np.flatnonzero(self.dataset.splits == "train")
         self.judged = Judged(
             self.labels[self.judged_rows], self.parts[self.judged_rows], held_out,
@@ -192,17 +192,16 @@ class Reachability:
             return self.sources.at_best(codes, self.sources.own_remaker)
         return self.sources.decoded(codes)
 
-    def _check_enough(self) -> None:
+    def _check_enough(self, held_out: list[int]) -> None:
         """Raise UserError unless judges can learn every class, and a held-out one can be asked about."""
         for label, name in enumerate(self.dataset.classes):
             of_class = self.parts[self.labels == label]
-            needed = PARTS if name in self.dataset.held_out else (LEARN,)
+            needed = PARTS if label in held_out else (LEARN,)
             if lacking := [part for part in needed if part not in of_class]:
                 raise UserError(
                     f"{name!r} has {len(of_class)} images, too few for the judges: none is left for "
                     f"{lacking[0]}; add photographs of it, or leave it out, and train anew"
                 )
-        held_out = [self.dataset.classes.index(name) for name in self.dataset.held_out]
         pictures = int(((self.parts == CALIBRATION) & ~np.isin(self.labels, held_out)).sum())
         too_few = [alpha for alpha in self.options.alphas if pictures < pictures_needed(alpha)]
         if too_few:
