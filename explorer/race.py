@@ -16,6 +16,7 @@ from explorer.rates import share
 
 LATENT, PIXEL = "latent", "pixel"  # the two that every race has; others vary their stages or optimiser
 CASCADE = "cascade"
+COMPARED = (LATENT, CASCADE, PIXEL)
 NAMES = {
     LATENT: "latent GAN",
     CASCADE: "latent GAN in two stages",

@@ -288,6 +288,11 @@ def test_broken_images_are_named_counted_and_skipped(caplog):
     assert set(data.store.skipped) == broken
     assert all(name in caplog.text for name in broken)
     assert "3 of 20 images skipped" in caplog.text
+    caplog.clear()
+    assert set(open_dataset(options("folder:pets")).store.skipped) == broken
+    (again,) = (m for m in caplog.messages if "skipped" in m)  # one line, not every name at each stage
+    assert again.startswith("3 of 20 images skipped; see ")
+    assert broken == set(json.loads(Path(again.rpartition("see ")[2]).read_text())["skipped"])
     assert len(data.store.images) == len(data.store.labels) == len(data.store.names) == 17
     for i, name in enumerate(data.store.names):  # nothing moved when rows were left out
         colour = (RED, GREEN)[data.store.labels[i]]
@@ -366,6 +371,17 @@ def test_a_link_that_leads_nowhere_is_named_and_skipped(caplog):
     assert len(source.items) == 5
     assert "dead.png" in caplog.text
     assert "loop.png" in caplog.text
+
+
+def test_images_beside_the_class_folders_are_counted_and_left_out(caplog):
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=5)
+    Path("pets/notes.txt").write_text("no picture")
+    assert len(open_source("folder:pets").items) == 10
+    assert not caplog.messages
+    for i in range(3):
+        write_image(Path(f"pets/{i}.PNG"), RED)
+    assert len(open_source("folder:pets").items) == 10
+    assert caplog.messages == ["images in no class's folder are left out: 3 in pets"]
 
 
 def test_a_class_of_which_nothing_can_be_read_is_one_sentence_that_names_it():

@@ -422,12 +422,15 @@ def test_a_race_that_cannot_be_run_is_one_sentence(tmp_path, change, says):
 # In a bundle
 
 
-@pytest.mark.parametrize("gone", ["floor", "seeds", "device", "options"])
+@pytest.mark.parametrize("gone", ["floor", "seeds", "device", "options", "curve"])
 def test_an_incomplete_race_is_one_sentence_and_the_bundle_stays(tmp_path, gone):
     bundle = Path(shutil.copytree(ROOT / "pretrained" / "digits", tmp_path / "digits"))
     before = open_bundle(bundle).race
     broken = tiny_race(latent=[(10, 200)], pixel=[(20, 300)])
-    del broken[gone]
+    if gone == "curve":  # of one that diverged, too: each was evaluated before its first step
+        broken["seeds"][0]["contestants"]["pixel"] |= {"curve": [], "stopped": "diverged"}
+    else:
+        del broken[gone]
     with pytest.raises(BundleError, match=r"race\.json is incomplete"):
         update_bundle(bundle, {RACE: broken})
     assert open_bundle(bundle).race == before

@@ -136,7 +136,7 @@ def test_a_report_does_not_take_the_place_of_one_that_took_more(toy, tmp_path, m
     """Nor is anything measured for it, unless that is asked for."""
     folder, report = toy
     given = options(folder)
-    monkeypatch.setattr("training.reachability.stages", lambda run: [])
+    monkeypatch.setattr("training.reachability.stages", lambda *asked: [])
     monkeypatch.setattr(Reachability, "report", lambda run: report)
     for less in ({"cheap": True}, {"samples": 60}):
         with pytest.raises(UserError, match=r"1 seeds and 120 samples each.*--replace") as caught:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from scipy.fft import dctn, idctn
 from sklearn.decomposition import TruncatedSVD
 
+from explorer.decoding import encode
 from explorer.networks import Autoencoder, AutoencoderConfig, to_uint8, to_unit_range
 from tests.support import paint_over, tiny_autoencoder
 from training import codec_table
-from training.autoencoder import load_run, run_autoencoder
+from training.autoencoder import load_run, open_images, run_autoencoder
 from training.files import read_json
 from training.metrics_log import read_metrics
 from training.transform_coding import fit_linear
@@ -140,6 +141,28 @@ def test_noise_on_orthogonal_codes_is_noise_on_pixels(monkeypatch):
     images = smooth_images(200)
     model = fitted(3 * SIDE**2, images)
     codes = model.encoder(to_unit_range(images))
-    power = (0.1 * (codes - codes.mean(0)).std() * model.decoder.layers.weight[0].norm()) ** 2
-    noisy = to_unit_range(codec_table.noisy_round_trip(model, images)) - to_unit_range(images)
+    deviation = (codes - codes.mean(0)).std()
+    power = (0.1 * deviation * model.decoder.layers.weight[0].norm()) ** 2
+    noisy = codec_table.noisy_round_trip(model, codes.numpy(), deviation.item())
+    noisy = to_unit_range(noisy) - to_unit_range(images)
     assert noisy.square().mean().item() == pytest.approx(power.item(), rel=0.05)
+
+
+def test_every_part_bears_the_same_noise(tmp_path, monkeypatch):
+    """Else a held-out class whose codes differ little would seem to forgive more."""
+    folder = tiny_autoencoder(tmp_path / "ae", network="linear")
+    model, made = load_run(folder)
+    data = open_images(folder, made)
+    noise, asked = codec_table.noisy_round_trip, []
+
+    def watched(model, codes, deviation):
+        asked.append((len(codes), deviation))
+        return noise(model, codes, deviation)
+
+    monkeypatch.setattr(codec_table, "noisy_round_trip", watched)
+    found = codec_table.measure(model, data, judged=False)
+    codes = encode(model, data.centers(data.indices("val")).numpy())
+    deviation = float((codes - codes.mean(0)).std())
+    assert asked == [(part["n"], pytest.approx(deviation)) for part in found.values()]
+    assert list(found) == ["seen val", "7"]
+    assert all(part["psnr_noisy"] < part["psnr"] for part in found.values())

@@ -46,10 +46,8 @@ def recognised(judge: Judge, pictures: np.ndarray, labels: np.ndarray, index: li
     return logits.argmax(1).numpy() == labels
 
 
-def noisy_round_trip(model: Autoencoder, images: Tensor) -> Tensor:
-    """Round trips uint8 (n, s, s, 3) of images of that shape, with noise of ``NOISE`` on the codes."""
-    codes = encode(model, images.numpy())
-    deviation = (codes - codes.mean(0)).std()
+def noisy_round_trip(model: Autoencoder, codes: np.ndarray, deviation: float) -> Tensor:
+    """Pictures uint8 (n, s, s, 3) of codes (n, code_dim) with noise of ``NOISE`` of a deviation on them."""
     noise = np.random.default_rng(0).standard_normal(codes.shape, np.float32)
     return torch.from_numpy(decode(model, codes + NOISE * deviation * noise))
 
@@ -58,7 +56,7 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
     """Fidelity of the round trip on seen validation images and on each held-out class.
 
     Returns by part: n, psnr (dB), ssim, sharpness (ratio to the originals'), psnr_noisy (dB, with Gaussian
-    noise of ``NOISE`` of the codes' deviation), and, when every class is one of ImageNet's,
+    noise of ``NOISE`` of the seen validation codes' deviation), and, when every class is one of ImageNet's,
     recognised_original and recognised_round_trip (how many of n).
     """
     index = [imagenet_index(name) for name in dataset.classes]
@@ -67,19 +65,23 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
     for name in dataset.held_out:
         label = dataset.classes.index(name)
         parts[name] = np.flatnonzero(dataset.store.labels == label)
+    images = {part: dataset.centers(chosen) for part, chosen in parts.items()}
+    codes = {part: encode(model, originals.numpy()) for part, originals in images.items()}
+    deviation = float((codes["seen val"] - codes["seen val"].mean(0)).std())  # one for all: the same noise
     results = {}
-    for part, chosen in parts.items():
-        originals = dataset.centers(chosen)
+    for part, originals in images.items():
         output = autoencoder.round_trip(model, originals, torch.device("cpu"), "auto")
         result: dict[str, Any] = {
-            "n": len(chosen),
+            "n": len(originals),
             "psnr": metrics.psnr(output, originals).mean().item(),
             "ssim": metrics.ssim(output, originals).mean().item(),
             "sharpness": (metrics.sharpness(output).mean() / metrics.sharpness(originals).mean()).item(),
-            "psnr_noisy": metrics.psnr(noisy_round_trip(model, originals), originals).mean().item(),
+            "psnr_noisy": metrics.psnr(noisy_round_trip(model, codes[part], deviation), originals)
+            .mean()
+            .item(),
         }
         if judge is not None:
-            labels = dataset.store.labels[chosen]
+            labels = dataset.store.labels[parts[part]]
             for kind, pictures in (("original", originals), ("round_trip", output)):
                 hits = recognised(judge, pictures.numpy(), labels, [i for i in index if i is not None])
                 result[f"recognised_{kind}"] = int(hits.sum())

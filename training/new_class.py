@@ -46,6 +46,7 @@ def add_new_class(
         np.append(old.splits, store.splits),
         (*old.names, *store.names),
         {**old.skipped, **store.skipped},
+        np.concatenate([old.colours, store.colours]),
     )
     beside = replace(
         dataset,

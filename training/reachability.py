@@ -126,10 +126,11 @@ def asked(run: Reachability, seeds: Sequence[int], dose_seeds: Sequence[int]) ->
             yield Asked(oracle_name(dose), seed, partial(sources.train_oracle, dose, seed))
 
 
-def stages(run: Reachability) -> list[tuple[str, Callable[[], object]]]:
+def stages(
+    run: Reachability, seeds: Sequence[int], dose_seeds: Sequence[int]
+) -> list[tuple[str, Callable[[], object]]]:
     """What is to be done, in order, and what it is called."""
     options = run.options
-    seeds, dose_seeds = parse_seeds(options.seeds), parse_seeds(options.dose_seeds)
     if options.train_only:  # a dose is trained by the one process that has its seed
         dose_seeds = tuple(seed for seed in dose_seeds if seed in seeds)
         every = asked(run, seeds, dose_seeds)
@@ -162,7 +163,7 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
         return {}
     run = Reachability(options)
     check_not_less(run, seeds)
-    todo = stages(run)
+    todo = stages(run, seeds, dose_seeds)
     progress = tqdm(todo, unit="stage")
     for i, (words, do) in enumerate(progress):
         progress.set_description(words)

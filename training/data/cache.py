@@ -32,6 +32,8 @@ class ImageStore:
     images: uint8 (n, stored, stored, 3), memory-mapped; ``stored`` = image_size + 2 * margin.
     labels: int64 (n,). splits: str (n,), 'train' or 'val' as the source has them.
     names: file names relative to the source. skipped: names of unreadable files, with the reason.
+    colours: uint8 (n, 3), mean of each image, to know it again: what a file is called does not say what is in
+    it, nor how it was cropped.
     """
 
     images: np.ndarray
@@ -39,6 +41,7 @@ class ImageStore:
     splits: np.ndarray
     names: tuple[str, ...]
     skipped: dict[str, str]
+    colours: np.ndarray
 
 
 def center_box(width: int, height: int) -> Box:
@@ -107,7 +110,7 @@ def open_store(
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     folder = cache / f"{source.spec.partition(':')[0]}-{size + 2 * margin}px-{key}"
     try:
-        if not _whole(folder):
+        if first := not _whole(folder):
             _build(source, size, margin, boxes, folder, workers or os.cpu_count() or 1)
         index = json.loads((folder / "index.json").read_text())
         images = np.load(folder / "images.npy", mmap_mode="r")
@@ -116,24 +119,26 @@ def open_store(
             f"the decoded images could not be cached in {cache} ({error}); "
             "free some space or choose another folder with --cache"
         ) from None
-    for name, reason in index["skipped"].items():
-        log.warning("skipped %s: %s", name, reason)
-    if index["skipped"]:
-        log.warning("%d of %d images skipped", len(index["skipped"]), len(source.items))
+    if skipped := index["skipped"]:
+        for name, reason in skipped.items() if first else ():  # not once a stage
+            log.warning("skipped %s: %s", name, reason)
+        log.warning("%d of %d images skipped; see %s", len(skipped), len(source.items), folder / "index.json")
     return ImageStore(
         images,
         np.array(index["labels"], np.int64),
         np.array(index["splits"]),
         tuple(index["names"]),
-        index["skipped"],
+        skipped,
+        np.array(index["colours"], np.uint8),
     )
 
 
 def _whole(folder: Path) -> bool:
-    """Whether a cached array can be opened and has a row for every name."""
+    """Whether a cached array can be opened and has a row and a colour for every name."""
     try:
         index = json.loads((folder / "index.json").read_text())
-        return len(np.load(folder / "images.npy", mmap_mode="r")) == len(index["names"])
+        rows = len(np.load(folder / "images.npy", mmap_mode="r"))
+        return rows == len(index["names"]) == len(index["colours"])  # which earlier versions lack
     except (OSError, ValueError, KeyError):
         return False
 
@@ -158,6 +163,7 @@ def _build(
     temporary.mkdir(parents=True, exist_ok=True)
     try:
         kept: list[Item] = []
+        colours: list[list[int]] = []
         skipped: dict[str, str] = {}
         # Written as a file, not through a memory map, where a full disk would kill the process (SIGBUS).
         with (temporary / "images.npy").open("wb") as file, ThreadPoolExecutor(workers) as pool:
@@ -171,6 +177,7 @@ def _build(
                 else:
                     file.write(result.tobytes())
                     kept.append(item)
+                    colours.append(np.rint(result.mean((0, 1))).astype(int).tolist())
             file.seek(0)
             write_header(file, len(kept))
         if not kept:
@@ -184,6 +191,7 @@ def _build(
             "labels": [i.label for i in kept],
             "splits": [i.split for i in kept],
             "skipped": skipped,
+            "colours": colours,
         }
         (temporary / "index.json").write_text(json.dumps(index))
         if not _whole(folder):  # as it may be by now: several machines can share a cache

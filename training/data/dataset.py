@@ -86,13 +86,8 @@ class Dataset:
 
     @property
     def colours(self) -> np.ndarray:
-        """Mean colour of each stored image, uint8 (n, 3), to know it again: what a file is called does not
-        say what is in it, nor how it was cropped.
-        """
-        images = self.store.images
-        parts = np.array_split(np.arange(len(images)), 1 + len(images) // 1024)  # not all in memory at once
-        means = np.concatenate([images[part].mean((1, 2), dtype=np.float32) for part in parts])
-        return np.rint(means).astype(np.uint8)
+        """Mean colour of each image, uint8 (n, 3); see ``ImageStore``."""
+        return self.store.colours
 
     def check_enough(self) -> None:
         """Raise UserError where there are too few images to train and measure anything."""

@@ -153,6 +153,9 @@ def _list_files(root: Path, names: Callable[[str], str]) -> tuple[tuple[str, ...
         parts[""] = root
     found: list[tuple[Path, str, str]] = []
     for split, folder in parts.items():
+        stray = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+        if stray:
+            log.warning("images in no class's folder are left out: %d in %s", len(stray), folder)
         for class_folder in _class_folders(folder):
             found += [(p, names(class_folder.name), split) for p in _images(class_folder)]
     classes = tuple(sorted({name for _, name, _ in found}))
