@@ -97,34 +97,10 @@ def run_bundle(options: BundleOptions) -> Path:
     model.cpu()
     draw = torch.Generator().manual_seed(options.seed + 77)
     z = torch.randn(options.generated, gan.options.z_dim, generator=draw).half()
-    stored: dict[str, np.ndarray] = {}
-    pixel_codes: np.ndarray | None = None
-    if isinstance(generation, LatentGeneration):
-        latents = sample(generation.generator, z.float()).half()
-        stored["generated_latents"] = latents.numpy()
-        generated = standard.to_codes(latents.float()).numpy()
-    elif isinstance(generation, PixelGeneration):
-        generated = _seven_bits(generation.codes(z.numpy()))
-        pixel_codes = generated
-    else:
-        generated = generation.codes(z.numpy())
+    generated, stored = _generated(generation, standard, z)
     snapshot_images, snapshots = read_snapshots(gan)
     snapshot_z = fixed_z(gan.first, gan.first.snapshot_samples, purpose=2).half()
-
-    features = map_features(real, standard)
-    position, placement = measured_map(
-        real, features, neighbours=options.umap_neighbours, min_dist=options.umap_min_dist, seed=options.seed
-    )
-
-    def placed(codes: np.ndarray) -> np.ndarray:
-        return place(map_features(codes, standard), features, position)
-
-    of_snapshots = standard.to_codes(torch.from_numpy(snapshots).float().flatten(0, 1)).numpy()
-    positions = {
-        "real": position,
-        "generated": placed(generated),
-        "snapshots": placed(of_snapshots).reshape(*snapshots.shape[:2], 2),
-    }
+    positions, placement = _map(options, standard, real, generated, snapshots)
     measured = codec_table.measure(model, dataset, judged=options.judge)
     judged, verdicts = _judge(generation, dataset, pictures.numpy(), real, z.numpy(), generated, options)
     metrics = {"codec": measured, **_measure_codes(gan, draw), "map": placement}
@@ -137,7 +113,7 @@ def run_bundle(options: BundleOptions) -> Path:
             generator=generation.generator,
             standardisation=standard,
             real_codes=real,
-            generated_codes=pixel_codes,
+            generated_codes=generated if isinstance(generation, PixelGeneration) else None,
             latents={
                 **stored,
                 "real_labels": dataset.store.labels,
@@ -157,6 +133,47 @@ def run_bundle(options: BundleOptions) -> Path:
         raise UserError(str(error)) from None
     _report(bundle, options.out)
     return options.out
+
+
+def _generated(
+    generation: Generation, standard: Standardisation, z: torch.Tensor
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Codes float32 (n, code_dim) of z float16 (n, z_dim), as they will be read from a bundle, and the
+    latents that it holds of them, if any.
+    """
+    if isinstance(generation, LatentGeneration):
+        latents = sample(generation.generator, z.float()).half()
+        return standard.to_codes(latents.float()).numpy(), {"generated_latents": latents.numpy()}
+    codes = generation.codes(z.numpy())
+    return _seven_bits(codes) if isinstance(generation, PixelGeneration) else codes, {}
+
+
+def _map(
+    options: BundleOptions,
+    standard: Standardisation,
+    real: np.ndarray,
+    generated: np.ndarray,
+    snapshots: np.ndarray,
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The map's positions float32 (..., 2), and how well it places.
+
+    real, generated: codes float32 (n, code_dim). snapshots: latents float16 (times, m, latent_dim).
+    """
+    features = map_features(real, standard)
+    position, placement = measured_map(
+        real, features, neighbours=options.umap_neighbours, min_dist=options.umap_min_dist, seed=options.seed
+    )
+
+    def placed(codes: np.ndarray) -> np.ndarray:
+        return place(map_features(codes, standard), features, position)
+
+    of_snapshots = standard.to_codes(torch.from_numpy(snapshots).float().flatten(0, 1)).numpy()
+    positions = {
+        "real": position,
+        "generated": placed(generated),
+        "snapshots": placed(of_snapshots).reshape(*snapshots.shape[:2], 2),
+    }
+    return positions, placement
 
 
 def _measure_codes(gan: Trained, draw: torch.Generator) -> dict[str, dict[str, float]]:

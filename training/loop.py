@@ -82,6 +82,70 @@ def _check_finite(folder: Path, step: int, values: Mapping[str, float]) -> None:
         )
 
 
+class LossMeans:
+    """Means of losses between two lines of metrics; saved with a checkpoint, so that no pause shows in them.
+
+    sums, counts: of each loss since the last line, and of how many steps.
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self._pending: dict[str, list[Tensor]] = {}
+
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Take the losses of a step, without waiting for the device."""
+        for name, loss in losses.items():
+            self._pending.setdefault(name, []).append(loss.detach())
+
+    def collect(self) -> None:
+        """Wait for the device, once for all steps since the last time; added one by one in float64."""
+        for name, values in self._pending.items():
+            self.counts[name] = self.counts.get(name, 0) + len(values)
+            for value in parallel.mean(torch.stack(values)).tolist():
+                self.sums[name] = self.sums.get(name, 0.0) + value
+        self._pending.clear()
+
+    def take(self) -> dict[str, float]:
+        """The means of what was collected; begins anew."""
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+def _restore(
+    path: Path, state: Mapping[str, Stateful], means: LossMeans, device: torch.device
+) -> tuple[int, float]:
+    """Continue from a checkpoint, if there is one: the steps done and the seconds they took."""
+    done, seconds = 0, 0.0
+    if path.is_file():
+        try:
+            saved = torch.load(path, map_location=device, weights_only=True)
+            for name, part in state.items():
+                part.load_state_dict(saved["state"][name])
+        except Exception as error:  # torch raises many types for a damaged file
+            raise UserError(
+                f"{path} cannot be read ({type(error).__name__}); delete it to start this stage again"
+            ) from None
+        done, seconds = saved["step"], saved["seconds"]
+        if "counts" in saved:
+            means.sums, means.counts = saved["sums"], saved["counts"]
+    if not parallel.all_equal(done):
+        raise UserError(f"not every process sees the same {path}; let --out be a folder that all nodes share")
+    return done, seconds
+
+
+def _checked(folder: Path, done: int, state: Mapping[str, Stateful]) -> dict[str, dict[str, Any]]:
+    """The state as it is to be saved. Raises DivergedError where a weight is not finite."""
+    parts = {name: part.state_dict() for name, part in state.items()}
+    weights = [
+        t for p in parts.values() for t in p.values() if isinstance(t, Tensor) and t.is_floating_point()
+    ]
+    if not all(bool(torch.isfinite(t).all()) for t in weights):
+        _check_finite(folder, done, {"weights": float("nan")})
+    return parts
+
+
 def train(*args: Any, **kwargs: Any) -> float:
     """``training_slices`` from first to last; returns the seconds spent."""
     *_, seconds = training_slices(*args, **kwargs)
@@ -114,50 +178,17 @@ def training_slices(
     every slice, and when it is done.
     Raises DivergedError on NaN, KeyboardInterrupt after saving when asked to stop.
     """
-    path = options.out / "checkpoint.pt"
-    done, seconds = 0, 0.0
-    sums: dict[str, float] = {}  # of each loss since the last line of metrics, and of how many steps
-    counts: dict[str, int] = {}
-    if path.is_file():
-        try:
-            saved = torch.load(path, map_location=device, weights_only=True)
-            for name, part in state.items():
-                part.load_state_dict(saved["state"][name])
-        except Exception as error:  # torch raises many types for a damaged file
-            raise UserError(
-                f"{path} cannot be read ({type(error).__name__}); delete it to start this stage again"
-            ) from None
-        done, seconds = saved["step"], saved["seconds"]
-        if "counts" in saved:
-            sums, counts = saved["sums"], saved["counts"]
-    if not parallel.all_equal(done):
-        raise UserError(f"not every process sees the same {path}; let --out be a folder that all nodes share")
+    path, means = options.out / "checkpoint.pt", LossMeans()
+    done, seconds = _restore(path, state, means, device)
     if done >= steps:
         yield seconds
         return
 
-    pending: dict[str, list[Tensor]] = {}
-
-    def collect() -> None:
-        # One wait for the device. Added one by one in float64, so that no pause shows in the sums.
-        for name, values in pending.items():
-            counts[name] = counts.get(name, 0) + len(values)
-            for value in parallel.mean(torch.stack(values)).tolist():
-                sums[name] = sums.get(name, 0.0) + value
-        pending.clear()
-
-    def checked_state() -> dict[str, dict[str, Any]]:
-        parts = {name: part.state_dict() for name, part in state.items()}
-        weights = [
-            t for p in parts.values() for t in p.values() if isinstance(t, Tensor) and t.is_floating_point()
-        ]
-        if not all(bool(torch.isfinite(t).all()) for t in weights):
-            _check_finite(options.out, done, {"weights": float("nan")})
-        return parts
-
     def save() -> None:
+        means.collect()
         saved = {
-            "step": done, "seconds": seconds, "sums": sums, "counts": counts, "state": checked_state(),
+            "step": done, "seconds": seconds, "sums": means.sums, "counts": means.counts,
+            "state": _checked(options.out, done, state),
         }  # fmt: skip
         write_atomically(path, lambda temporary: torch.save(saved, temporary))
 
@@ -174,41 +205,35 @@ def training_slices(
                 while True:
                     start = time.perf_counter()
                     seed_step(options.seed, done)
-                    losses = step_fn(done)
+                    means.add(step_fn(done))
                     done += 1
-                    for name, loss in losses.items():
-                        pending.setdefault(name, []).append(loss.detach())
                     # All processes stop after the same step, or the others would wait for one for ever.
                     stopping = parallel.any_process(bool(stop))
                     pause = stopping or done % options.checkpoint_every == 0 or done == steps
                     slice_is_over = seconds + time.perf_counter() - start >= slice_ends
                     if pause or slice_is_over or done % options.log_every == 0:
-                        collect()  # the clock stops when the device is done, not when it was asked
+                        means.collect()  # the clock stops when the device is done, not when it was asked
                     seconds += time.perf_counter() - start
                     progress.update(batch)
                     if done % options.log_every == 0:
-                        means = {name: total / counts[name] for name, total in sums.items()}
-                        sums.clear()
-                        counts.clear()
-                        _check_finite(options.out, done, means)
+                        logged = means.take()
+                        _check_finite(options.out, done, logged)
                         if metrics:
-                            metrics.write(done, done * batch, {**means, "seconds": seconds})
-                        progress.set_postfix({k: f"{v:.3g}" for k, v in means.items()}, refresh=False)
+                            metrics.write(done, done * batch, {**logged, "seconds": seconds})
+                        progress.set_postfix({k: f"{v:.3g}" for k, v in logged.items()}, refresh=False)
                     if evaluate is not None and evaluate_at(done):
-                        checked_state()
+                        _checked(options.out, done, state)
                         if metrics:
                             seed_step(options.seed, done)
                             metrics.write(done, done * batch, evaluate(done))
                         stopping = parallel.any_process(bool(stop))  # asked while it evaluated
                     if pause or stopping:
-                        collect()
                         save()
                     if stopping:  # also after the last step, lest the caller go on to its next stage
                         raise KeyboardInterrupt
                     if done == steps or seconds >= slice_ends:
                         break
             if done < steps:
-                collect()
                 save()
             if parallel.any_process(bool(stop)):  # since the last look
                 raise KeyboardInterrupt
