@@ -8,8 +8,17 @@ import streamlit as st
 ICON = Path(__file__).parent / "explorer" / "icon.png"
 
 st.set_page_config(page_title="Dual-Space Explorer", page_icon=ICON, layout="wide")
-# Streamlit leaves a hand's breadth around the page: the map should be seen without scrolling.
-st.html("<style>.stMainBlockContainer{padding:2.5rem 3rem}</style>")
+# Streamlit leaves a hand's breadth around the page: the map should be seen without scrolling. What is too
+# wide for a telephone scrolls by itself, not the page.
+st.html(
+    """<style>
+.stMainBlockContainer{padding:2.5rem 3rem}
+@media (max-width:40rem){.stMainBlockContainer{padding:2.5rem 1rem}}
+[data-testid="stMarkdownContainer"] table{display:block;overflow-x:auto}
+[class*="st-key-scrolls"]{overflow-x:auto}
+[class*="st-key-scrolls"] [data-testid="stElementContainer"]{min-width:38rem}
+</style>"""
+)
 st.navigation(
     [
         st.Page("explorer/pages/map.py", title="Map", icon=":material/scatter_plot:", default=True),

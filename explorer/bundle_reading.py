@@ -7,6 +7,7 @@ it reads and raises ``BundleError``, one sentence that names the file, for whate
 import gzip
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -50,16 +51,19 @@ UNREADABLE = (
 def list_bundles(*folders: Path) -> dict[str, Path]:
     """Bundle folders by name below the given folders: every sub-folder, or the folder itself.
 
-    Broken ones are listed too, as long as they hold any file of a bundle: the app says what is wrong.
+    Broken ones are listed too, as long as they hold any file of a bundle: the app says what is wrong. Folders
+    that may not be looked into are not.
     """
     known = {MANIFEST, *FILES} - {CARD}
     found: dict[str, Path] = {}
     for folder in folders:
-        if not folder.is_dir():
+        try:
+            inside = sorted(folder.iterdir())
+        except OSError:
             continue
-        for path in (folder, *sorted(folder.iterdir())):
+        for path in (folder, *inside):
             hidden = path != folder and path.name.startswith(".")  # one that is being written
-            if path.is_dir() and not hidden and any((path / name).is_file() for name in known):
+            if not hidden and any(os.path.isfile(path / name) for name in known):
                 name = path.resolve().name
                 found.setdefault(name if name not in found else str(path), path)
     return found

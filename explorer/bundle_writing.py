@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from safetensors.numpy import save as to_bytes
 
 from explorer.bundle import (
@@ -29,12 +30,14 @@ from explorer.bundle import (
     Bundle,
     BundleError,
 )
-from explorer.bundle_reading import open_bundle
+from explorer.bundle_reading import open_bundle, read_manifest
 from explorer.latent import Standardisation
 from explorer.measured import MEASURED, RACE, REACHABILITY
 from explorer.networks import Autoencoder
 
 log = logging.getLogger(__name__)
+WEIGHTS = ("autoencoder.safetensors", "generator.safetensors")
+PATIENCE = 120.0  # seconds to wait for another program that writes into the same bundle
 
 
 def quantise(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +99,7 @@ def write_bundle(
     """
     check_replaceable(path)
     path = path.resolve()  # of a link, what it leads to is replaced
-    with _replacing(path) as temporary:
+    with _alone(path), _replacing(path) as temporary:
         codes = {}
         codes["codes"], codes["scale"] = quantise(real_codes)
         if generated_codes is not None:
@@ -166,21 +169,36 @@ def _keep_measured(before: Path, after: Path, names: list[str]) -> None:
             )  # fmt: skip
 
 
-def update_bundle(path: Path, added: Mapping[str, Mapping[str, Any]], card: str | None = None) -> Bundle:
+def update_bundle(
+    path: Path,
+    added: Mapping[str, Mapping[str, Any]],
+    card: str | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Bundle:
     """Put what was measured (by file name, of ``MEASURED``) and perhaps a new card into a bundle; open it.
 
-    As with ``write_bundle``, a failure leaves the bundle untouched; raises BundleError.
+    As with ``write_bundle``, a failure leaves the bundle untouched; raises BundleError. check: asked before,
+    while nobody else can write; what it raises is passed on.
     """
-    manifest = open_bundle(path).manifest  # damage must not get new hashes
-    path = path.resolve()  # where one stands, say, in what is about to be replaced
-    with _replacing(path) as temporary:
-        shutil.copytree(path, temporary, dirs_exist_ok=True)
-        for name, content in added.items():
-            (temporary / name).write_text(json.dumps(content, separators=(",", ":")) + "\n")
-        if card is not None:
-            (temporary / CARD).write_text(card, encoding="utf-8")
-        _write_manifest(temporary, manifest)
-    return open_bundle(path)
+    here = path.resolve()  # where one stands, say, in what is about to be replaced
+    with _alone(here):
+        manifest = open_bundle(path).manifest  # damage must not get new hashes
+        check()
+        with _replacing(here) as temporary:
+            shutil.copytree(here, temporary, dirs_exist_ok=True)
+            for name, content in added.items():
+                (temporary / name).write_text(json.dumps(content, separators=(",", ":")) + "\n")
+            if card is not None:
+                (temporary / CARD).write_text(card, encoding="utf-8")
+            _write_manifest(temporary, manifest)
+    return open_bundle(here)
+
+
+def check_same_networks(path: Path, before: Bundle) -> None:
+    """Raise BundleError if a bundle has other networks by now than when it was opened."""
+    now, then = read_manifest(path)["files"], before.manifest["files"]
+    if any(now[f]["sha256"] != then[f]["sha256"] for f in WEIGHTS):
+        raise BundleError(f"{path} was replaced meanwhile, so nothing was put into it")
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -191,6 +209,24 @@ def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     contents = {f: (folder / f).read_bytes() for f in listed}
     files = {f: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for f, c in contents.items()}
     (folder / MANIFEST).write_text(json.dumps({**manifest, "files": files}, indent=2) + "\n")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Nobody else writes into the bundle at ``path``: of two at once, one would lose what it put in."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE)
+        lock.acquire()
+    except OSError as error:
+        raise BundleError(
+            f"{path} could not be written ({error}); free some space, or let what else writes into it end, "
+            "and run the same command again"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

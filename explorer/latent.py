@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CHUNK = 16_384  # codes at a time
+
 
 def leading_components(covariance: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Principal components of a covariance float (d, d): the ``count`` largest variances, falling, float
@@ -37,9 +39,15 @@ class Standardisation:
         """Fit on codes float (n, code_dim), keeping the ``latent_dim`` leading components."""
         if not 1 <= latent_dim <= codes.shape[1]:
             raise ValueError(f"latent_dim {latent_dim} is not in 1..{codes.shape[1]}")
-        codes = codes.double()
-        mean = codes.mean(0)
-        variance, components = leading_components(torch.cov((codes - mean).T), latent_dim)
+        # A part at a time: in float64, and less their mean, codes would be held six times over.
+        mean = torch.stack([part.sum(0, dtype=torch.float64) for part in codes.split(CHUNK)]).sum(0) / len(
+            codes
+        )
+        scatter = torch.zeros(codes.shape[1], codes.shape[1], dtype=torch.float64)
+        for part in codes.split(CHUNK):
+            centred = part.double() - mean
+            scatter += centred.T @ centred
+        variance, components = leading_components(scatter / (len(codes) - 1), latent_dim)
         scale = variance.clamp_min(1e-12).sqrt()
         return cls(mean.float(), components.float().contiguous(), scale.float())
 

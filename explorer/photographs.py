@@ -92,14 +92,15 @@ def current_photographs(bundle: Bundle) -> Photographs | None:
             "round trip. Nothing is copied or sent.",
         ),
     ).strip()
-    asked = [typed] if typed else map(str, likely_folders(bundle.manifest["data"]["source"]))
-    folders = [folder for folder in map(folder_of, asked) if folder is not None]
-    for folder in folders:
+    named = folder_of(typed) if typed else None
+    # What was named for one bundle does not hide what another finds by itself.
+    asked = map(folder_of, map(str, likely_folders(bundle.manifest["data"]["source"])))
+    for folder in filter(None, (named, *asked)):
         photographs = Photographs(folder)
         if photographs.covers(bundle):
             st.sidebar.caption(f"Photographs: found in `{folder.name}`. Shown whole; the network saw a crop.")
             return photographs
-    if typed and not folders:
+    if typed and named is None:
         st.sidebar.warning("There is no such folder, or it cannot be read. Showing round trips.")
     elif typed:
         st.sidebar.warning("None of this bundle's pictures are in that folder. Showing round trips.")

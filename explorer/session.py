@@ -47,15 +47,23 @@ def _generation(key: str, _bundle: Bundle) -> "Generation":
 
 
 def _pick(found: dict[str, Path]) -> str:
-    """Name of the bundle to show. First choice: this session's, the address's (?bundle=), the default."""
-    asked = st.query_params.get("bundle")
+    """Name of the bundle to show: this session's, the address's (?bundle=) where the user changed it or went
+    back to it, the default.
+    """
+    asked, address = st.query_params.get("bundle"), st.session_state.get("address")
     if asked is not None and asked not in found:
         st.sidebar.warning(f"There is no bundle called {asked}.")
-    wanted = (asked, DEFAULT_BUNDLE, *found)
-    key = restore("bundle", next(name for name in wanted if name in found), found)
+    elif asked is not None and asked != address and st.session_state.get("bundle", address) == address:
+        keep("bundle", asked)
+        st.session_state["bundle"] = asked
+    first = next(name for name in (DEFAULT_BUNDLE, *found) if name in found)
+    key = restore("bundle", first, found)
     name = keep(key, st.sidebar.selectbox("Bundle", list(found), key=key))
-    if st.query_params.get("bundle") != name:
-        st.query_params["bundle"] = name  # the address can be shared and reloaded
+    # The address can be shared and reloaded. Another page begins without: there only what is not the default
+    # is added, since each addition is one more step back.
+    if asked != name and (asked is not None or name != first):
+        st.query_params["bundle"] = name
+    st.session_state["address"] = name
     return name
 
 

@@ -25,6 +25,7 @@ from explorer.report import html_report
 from explorer.session import PRETRAINED, generation_of
 from explorer.trust import gans_asked, reasons
 from explorer.verdict import Verdict, percent
+from explorer.widgets import keep, restore
 
 DOCS = PRETRAINED.parent / "docs" / "reachability.md"
 SIDE = 72  # CSS pixels of a picture
@@ -39,19 +40,24 @@ def show_docs() -> None:
 
 
 def choose(report: Report, key: str) -> tuple[str, float, float]:
-    """Kind of GAN, false-alarm rate and confidence level, as the user wants them. key: of the widgets."""
+    """Kind of GAN, false-alarm rate and confidence level, as the user wants them, also after a visit to
+    another page. key: of the widgets.
+    """
     kinds, rates = generators(report), alphas_of(report)
     left, middle, right = st.columns([1, 2, 2])
-    generator = left.selectbox("Kind of GAN", kinds, disabled=len(kinds) == 1, key=f"kind {key}")
+    of_kind = restore(f"kind {key}", kinds[0], kinds)
+    generator = keep(of_kind, left.selectbox("Kind of GAN", kinds, disabled=len(kinds) == 1, key=of_kind))
     alpha = default_alpha(report)
     if len(rates) > 1:  # a slider has two ends
-        alpha = middle.select_slider(
-            "Judges' false-alarm rate (alpha)", rates, alpha, format_func=percent,
+        of_alpha = restore(f"alpha {key}", alpha, rates)
+        alpha = keep(of_alpha, middle.select_slider(
+            "Judges' false-alarm rate (alpha)", rates, format_func=percent,
             help="The rate at which the judges may take a picture of another class for this one. Lower: "
-            "fewer false alarms, and more of the class's own pictures missed.", key=f"alpha {key}",
-        )  # fmt: skip
-    level = right.slider("Confidence level", 80.0, 99.9, 95.0, 0.1, format="%.1f %%", key=f"level {key}")
-    return generator, alpha, level / 100
+            "fewer false alarms, and more of the class's own pictures missed.", key=of_alpha,
+        ))  # fmt: skip
+    of_level = restore(f"level {key}", 95.0)
+    level = right.slider("Confidence level", 80.0, 99.9, step=0.1, format="%.1f %%", key=of_level)
+    return generator, alpha, keep(of_level, level) / 100
 
 
 def show_pictures(
@@ -99,7 +105,8 @@ def show_card(
         st.markdown(f"**{verdict.sentence}**")
         st.caption(f"GANs that were asked: {gans_asked(report, generator)}.")
         figure = ladder_figure(ladder(report, name, generator, alpha, level), TEXT[current_theme()])
-        st.plotly_chart(figure, config={"displayModeBar": False}, key=f"ladder {name}")
+        with st.container(key=f"scrolls {name}"):  # see app.py
+            st.plotly_chart(figure, config={"displayModeBar": False}, key=f"ladder {name}")
         st.caption(
             "Shares of pictures that are hits, with intervals that allow for what seeds differ; the coloured "
             "band spans the seen classes. The last axis grows with the square root. The sentence allows for "
@@ -132,7 +139,7 @@ def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float, k
 
 def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | None, only: str = "") -> None:
     """A card for each held-out class, or ``only`` one of them; the seen classes as a scale; downloads."""
-    chosen = choose(report, only)
+    chosen = choose(report, f"{bundle.name} {only}")
     generator, alpha, level = chosen
     if not only:
         with st.expander("The claim in one table", icon=":material/table:"):

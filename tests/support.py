@@ -380,8 +380,8 @@ def write_tiny_bundle(path: Path, seed: int = 0) -> Bundle:
 
 
 def file_names(folder: Path) -> Iterable[str]:
-    """Names of everything in a folder, sorted."""
-    return sorted(p.name for p in folder.iterdir())
+    """Names of everything in a folder, sorted; not of the lock that stays beside a bundle."""
+    return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
 
 
 def tiny_race(**curves: list[tuple[float, float]]) -> dict[str, Any]:

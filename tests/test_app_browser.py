@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import BUNDLE, DAMAGED, PIXELS, App
+from conftest import BUNDLE, DAMAGED, JUDGED, PIXELS, App
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -176,3 +176,74 @@ def test_both_themes_are_legible(page, app, scheme, path):
     else:
         colour = page.eval_on_selector(".dse-card b", "e => getComputedStyle(e).color")
         assert contrast(colour, background) > 4.5
+
+
+def visit(page: "Page", title: str) -> None:
+    """Go to another page by the sidebar, as a user does."""
+    page.locator("[data-testid=stSidebarNavLink]", has_text=title).click()
+    page.wait_for_selector(f"h1:has-text('{title}')")
+    settle(page)
+
+
+def test_what_was_chosen_outlives_a_visit_to_another_page(page, app):
+    open_map(page, app)
+    page.get_by_label("New samples").fill("7")
+    page.get_by_label("Seed", exact=True).fill("42")
+    page.get_by_label("Seed", exact=True).press("Enter")
+    page.locator("[data-testid=stRadio] label", has_text="kind").click()
+    settle(page)
+    visit(page, "Journey")
+    page.get_by_role("radio", name="spherical").click()
+    settle(page)
+    visit(page, "Map")
+    assert page.get_by_label("New samples").input_value() == "7"
+    assert page.get_by_label("Seed", exact=True).input_value() == "42"
+    assert page.get_by_role("radio", name="kind").is_checked()
+    visit(page, "Journey")
+    assert page.get_by_role("radio", name="spherical").is_checked()
+
+
+def test_a_false_alarm_rate_outlives_a_visit_to_another_page_and_is_each_bundles_own(page, app):
+    page.goto(app.link("held_out", bundle=JUDGED))
+    slider = page.get_by_role("slider", name="Judges' false-alarm rate")
+    slider.wait_for()
+    settle(page)
+    other = "Home" if slider.get_attribute("aria-valuetext").startswith("5") else "End"
+    slider.press(other)
+    settle(page)
+    chosen = slider.get_attribute("aria-valuetext")
+    visit(page, "Speed")
+    visit(page, "Held-out")
+    assert slider.get_attribute("aria-valuetext") == chosen
+
+
+def test_back_returns_to_the_bundle_that_was_shown(page, app):
+    open_map(page, app)
+    box = page.locator("[data-testid=stSidebar] [data-testid=stSelectbox] input")
+    box.click()
+    page.get_by_role("option", name=PIXELS, exact=True).click()
+    page.wait_for_url(f"**bundle={PIXELS}*")
+    settle(page)
+    page.go_back()
+    page.wait_for_url(f"**bundle={BUNDLE}*")
+    page.wait_for_function(
+        "name => document.querySelector('[data-testid=stSidebar] [data-testid=stSelectbox] input').value"
+        " === name || document.querySelector('[data-testid=stSidebar] [data-testid=stSelectbox]')"
+        ".innerText.includes(name)",
+        arg=BUNDLE,
+    )
+    settle(page)
+    assert page.url.endswith(f"bundle={BUNDLE}")
+
+
+@pytest.mark.parametrize("path", ["", "journey", "held_out", "speed"])
+def test_on_a_telephone_no_page_scrolls_sideways(page, app, path):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(app.link(path, JUDGED if path == "held_out" else BUNDLE))
+    page.wait_for_selector(PLOT if path != "journey" else ".dse-card")
+    settle(page)
+    wide = page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollWidth")
+    assert wide <= 390
+    if path == "held_out":  # the ladder has room for its marks, and is scrolled by itself
+        room = page.evaluate("() => document.querySelector('.js-plotly-plot')._fullLayout._size.w")
+        assert room > 200

@@ -1,9 +1,12 @@
 """Bundles: every kind of damage, and how bundles are found."""
 
+import errno
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -284,3 +287,25 @@ def test_bundles_of_one_name_in_two_folders_are_both_listed(tmp_path):
         write_tiny_bundle(tmp_path / folder / "tiny")
     found = list_bundles(tmp_path / "one", tmp_path / "two")
     assert set(found.values()) == {tmp_path / "one" / "tiny", tmp_path / "two" / "tiny"}
+
+
+def test_folders_that_may_not_be_looked_into_are_passed_over(tmp_path, monkeypatch):
+    """A disk's lost+found, say. Path.is_file raises where it may not look."""
+    write_tiny_bundle(tmp_path / "tiny")
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "closed").mkdir()
+    iterdir, stat = Path.iterdir, os.stat
+
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> Any:
+        if "lost+found/" in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *args, **kwargs)
+
+    def closed(path: Path) -> Any:
+        if path.name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(Path, "iterdir", closed)
+    assert list(list_bundles(tmp_path, tmp_path / "closed")) == ["tiny"]

@@ -3,11 +3,15 @@
 import errno
 import gzip
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -248,6 +252,36 @@ def test_a_bundle_may_be_named_by_where_one_stands(tmp_path, monkeypatch):
     assert open_bundle(Path(".")).name == "tiny"
     update_bundle(Path("."), {RACE: tiny_race(latent=[(5, 300)], pixel=[(20, 300)])})
     assert open_bundle(tmp_path / "tiny").race is not None
+
+
+def test_two_that_write_into_one_bundle_at_once_lose_nothing(tmp_path, monkeypatch):
+    path = write_tiny_bundle(tmp_path / "tiny").path
+    copytree = shutil.copytree
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        copied = copytree(*args, **kwargs)
+        time.sleep(0.3)  # long enough for the other to copy, too
+        return copied
+
+    monkeypatch.setattr(shutil, "copytree", slow)
+    race = tiny_race(latent=[(5, 300)], pixel=[(20, 300)])
+    with ThreadPoolExecutor(2) as pool:
+        for done in (
+            pool.submit(update_bundle, path, {RACE: race}),
+            pool.submit(update_bundle, path, {}, "new"),
+        ):
+            done.result()
+    after = open_bundle(path)
+    assert (after.race, after.card) == (race, "new")
+
+
+def test_a_bundle_that_something_else_is_writing_is_one_sentence(tmp_path, monkeypatch):
+    path = write_tiny_bundle(tmp_path / "tiny").path
+    monkeypatch.setattr("explorer.bundle_writing.PATIENCE", 0.1)
+    with FileLock(path.with_name(".tiny.lock")), pytest.raises(BundleError, match="let what else") as caught:
+        update_bundle(path, {}, "new")
+    assert one_sentence(caught.value)
+    assert open_bundle(path).card != "new"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

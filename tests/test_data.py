@@ -384,6 +384,30 @@ def test_images_beside_the_class_folders_are_counted_and_left_out(caplog):
     assert caplog.messages == ["images in no class's folder are left out: 3 in pets"]
 
 
+def test_pictures_of_a_kind_that_is_not_read_are_counted_and_a_folder_of_them_is_named(caplog):
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=5)
+    for i in range(3):
+        Path(f"pets/cat/more-{i}.avif").write_bytes(b"")
+    Path("pets/fox").mkdir()
+    for i in range(2):
+        Path(f"pets/fox/{i}.HEIC").write_bytes(b"")
+    source = open_source("folder:pets")
+    assert source.classes == ("cat", "dog")
+    assert caplog.messages == [
+        "left out in pets/cat, as .avif cannot be read: 3; convert such pictures to JPEG or PNG",
+        "left out in pets/fox, as .HEIC cannot be read: 2; convert such pictures to JPEG or PNG",
+        "pets/fox holds no images, so it is no class",
+    ]
+
+
+def test_a_class_folder_that_may_not_be_read_is_one_sentence(monkeypatch):
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=5)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "dog")
+    with pytest.raises(UserError, match="pets/dog may not be read") as caught:
+        open_source("folder:pets")
+    assert one_sentence(caught.value)
+
+
 def test_a_class_of_which_nothing_can_be_read_is_one_sentence_that_names_it():
     write_classes(Path("pets"), {"cat": RED}, n=5)
     Path("pets/fox").mkdir()

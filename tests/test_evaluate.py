@@ -17,7 +17,8 @@ from explorer.bundle_writing import update_bundle
 from explorer.decoding import encode
 from explorer.measured import EVALUATION
 from explorer.networks import AutoencoderConfig
-from tests.support import one_sentence
+from tests.damage import change_arrays
+from tests.support import copy_unmeasured, one_sentence
 from training import seed_table
 from training.cli import UserError
 from training.device import has_fast_bf16
@@ -359,3 +360,24 @@ def test_memorisation_is_of_training_images_and_their_mirrors_beside_unseen_ones
     for found, codes in zip(compared[0][1:3], (val, known), strict=True):
         expected = bundle.standardisation.to_latents(torch.from_numpy(codes)).numpy()
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_an_evaluation_is_not_put_into_a_bundle_that_has_come_meanwhile(tmp_path, monkeypatch):
+    """It takes minutes: another program may have put other networks there."""
+    bundle = open_bundle(copy_unmeasured(tmp_path / "digits"))
+
+    def slow(*_: object) -> dict[str, object]:
+        def other(weights: dict[str, np.ndarray]) -> None:
+            weights[next(iter(weights))] += 1
+
+        change_arrays(bundle.path, "generator.safetensors", other)
+        return {}
+
+    monkeypatch.setattr("training.evaluate.open_evaluated", lambda options: (bundle, None))
+    monkeypatch.setattr("training.evaluate.evaluate", slow)
+    monkeypatch.setattr("training.evaluate.table", lambda found: "")
+    monkeypatch.setattr("training.card.model_card", lambda *_: "")
+    with pytest.raises(UserError, match="replaced meanwhile") as caught:
+        run_evaluate(EvaluateOptions(bundle.path))
+    assert one_sentence(caught.value)
+    assert open_bundle(bundle.path).evaluation is None

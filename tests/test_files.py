@@ -10,7 +10,7 @@ import torch
 
 from tests.support import file_names, one_sentence
 from training.cli import UserError
-from training.files import kept, write_atomically, write_json
+from training.files import kept, save_weights, write_atomically, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
@@ -68,3 +68,12 @@ def test_a_disk_that_fills_while_writing_weights_keeps_the_old_ones(tmp_path, ki
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == b"old"
     assert file_names(tmp_path) == ["weights"]
+
+
+def test_weights_may_be_read_by_whoever_may_read_other_files(tmp_path):
+    """The library writes weights that nobody else can read: on a shared folder a colleague could not."""
+    (tmp_path / "plain").write_text("")
+    save_weights(tmp_path / "weights", torch.nn.Linear(2, 2))
+    kept(tmp_path / "arrays", "key", lambda: {"x": np.zeros(3)})
+    modes = {path.name: path.stat().st_mode for path in tmp_path.iterdir()}
+    assert modes["weights"] == modes["arrays"] == modes["plain"]

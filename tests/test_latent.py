@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.neighbors import NearestNeighbors
 
+from explorer import latent
 from explorer.latent import Standardisation, class_mean, lerp, nearest, path, slerp
 
 vectors = arrays(np.float32, 5, elements=st.floats(-50, 50, width=32))
@@ -39,6 +40,14 @@ def test_the_scale_is_the_deviation_along_each_component_in_falling_order(codes)
     scale = Standardisation.fit(codes, 10).scale.double()
     expected = torch.linalg.eigvalsh(torch.cov(codes.double().T)).flip(0).sqrt()
     torch.testing.assert_close(scale, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_codes_are_fitted_in_parts_as_all_at_once(codes, monkeypatch):
+    whole = Standardisation.fit(codes, 4)
+    monkeypatch.setattr(latent, "CHUNK", 33)
+    parts = Standardisation.fit(codes, 4)
+    for name in vars(whole):
+        torch.testing.assert_close(getattr(parts, name), getattr(whole, name))
 
 
 def test_a_direction_without_variance_does_not_break_the_fit():

@@ -89,6 +89,15 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     assert orders[0] == batch_indices(0, 0, 100, 100).tolist()
 
 
+def test_an_epochs_order_is_drawn_once_not_at_each_step(monkeypatch):
+    drawn = []
+    draw = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or draw(seed))
+    for step in range(20):
+        batch_indices(77, step, 10, 100)
+    assert drawn == [(77, 0), (77, 1)]
+
+
 def test_all_randomness_of_a_step_follows_from_seed_and_step():
     draws = []
     for seed, step in ((1, 5), (1, 5), (1, 6), (2, 5)):

@@ -173,6 +173,14 @@ def test_swap_turns_the_journey_round(page: AppTest) -> None:
     np.testing.assert_array_equal(frames(page)[[0, -1]], forth[[-1, 0]])
 
 
+def test_swap_takes_a_number_that_was_only_just_typed(page: AppTest, bundle: Bundle) -> None:
+    page.run()
+    choose(page, "A", "By number", number=5, **{"class": 3})
+    page.number_input(f"{KEY}/A/number").set_value(9)
+    next(b for b in page.button if b.label == "Swap A and B").click().run()
+    assert data(page)["b"].startswith(f"3 #{np.flatnonzero(bundle.labels == 3)[8]}")
+
+
 def test_held_out_classes_are_marked(page: AppTest) -> None:
     page.run()
     assert "7 (held out)" in page.selectbox(f"{KEY}/A/class").options

@@ -135,6 +135,19 @@ def test_photographs_stand_beside_their_round_trips_and_a_broken_one_is_named(at
     assert f"{digits.names[1]}.JPEG cannot be read" in html(at)
 
 
+def test_a_folder_named_for_one_bundle_does_not_hide_what_another_finds_by_itself(
+    at, digits, tmp_path, monkeypatch
+):
+    for name in digits.names[:1000]:
+        Image.new("RGB", (8, 8), "red").save(tmp_path / f"{name}.JPEG", "JPEG")
+    monkeypatch.setattr("explorer.photographs.likely_folders", lambda source: [tmp_path])
+    (tmp_path / "others").mkdir()
+    at.session_state["photograph_folder"] = str(tmp_path / "others")
+    at.run()
+    assert any(f"found in `{tmp_path.name}`" in caption.value for caption in at.sidebar.caption)
+    assert not at.sidebar.warning
+
+
 def test_a_damaged_bundle_shows_one_sentence_and_the_others_still_work(at):
     at.query_params["bundle"] = DAMAGED
     at.run()

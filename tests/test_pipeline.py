@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from explorer.bundle_reading import open_bundle
-from tests.support import write_classes
+from tests.support import one_sentence, write_classes
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError
 from training.pipeline import PipelineOptions, run_pipeline, stages
@@ -92,6 +92,13 @@ def test_a_dry_run_lists_the_images_and_refuses_what_the_run_would(bundle, optio
 def test_a_name_does_not_lead_out_of_the_folder(options, name):
     with pytest.raises(UserError, match="the name of a folder"):
         stages(replace(options, name=name))
+
+
+@pytest.mark.parametrize("preset", ["modern", "dcgan"])
+def test_a_preset_of_one_stage_is_no_pipeline(preset):
+    with pytest.raises(UserError, match=r"preset of training\.pixel_gan") as caught:
+        stages(PipelineOptions(preset=preset))
+    assert one_sentence(caught.value)
 
 
 def test_stages_already_done_are_not_run_again(bundle, options, monkeypatch):

@@ -89,7 +89,8 @@ def test_a_mistake_is_one_sentence_and_exit_status_1(tmp_path, change, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"seed": -1}, "--seed must be at least 0"), ({"margin": -3}, "--margin must be at least 0"),
+        ({"seed": -1}, "--seed must be at least 0"), ({"seed": 2**32}, "--seed must be at most 4294967295"),
+        ({"margin": -3}, "--margin must be at least 0"),
         ({"lr": math.nan}, "--lr must be a number"), ({"lr": 0.0}, "--lr must be above 0"),
         ({"code_noise": math.inf}, "--code-noise must be a number"),
     ],

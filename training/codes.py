@@ -58,11 +58,14 @@ def augmented_codes(
     """
     if not copies:
         return encode(model, center_crop(images, data.image_size), device, precision)
-    codes = []
+    codes = torch.empty(0)
     for copy in tqdm(range(copies), "encoding augmented copies", unit="copy"):
         seed_step(seed, copy)
-        codes.append(encode(model, augment(images, data.image_size, data.mirror), device, precision))
-    return torch.cat(codes)
+        found = encode(model, augment(images, data.image_size, data.mirror), device, precision)
+        if not copy:  # all at once: put together in the end they would be held twice
+            codes = found.new_empty(copies, *found.shape)
+        codes[copy] = found
+    return codes.flatten(0, 1)
 
 
 @parallel.first_alone()

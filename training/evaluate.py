@@ -25,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 
 from explorer.bundle import Bundle, BundleError
 from explorer.bundle_reading import open_bundle
-from explorer.bundle_writing import update_bundle
+from explorer.bundle_writing import check_same_networks, update_bundle
 from explorer.decoding import decode, encode
 from explorer.generation import load_generation
 from explorer.latent import Standardisation
@@ -395,8 +395,9 @@ def run_evaluate(options: EvaluateOptions) -> Path:
     print(tables)
     try:
         update_bundle(
-            options.bundle, {EVALUATION: evaluation}, card.model_card(bundle.manifest, dataset, tables)
-        )
+            options.bundle, {EVALUATION: evaluation}, card.model_card(bundle.manifest, dataset, tables),
+            check=lambda: check_same_networks(options.bundle, bundle),
+        )  # fmt: skip
     except BundleError as error:
         raise UserError(str(error)) from None
     return options.bundle

@@ -17,6 +17,9 @@ from torch import nn
 from training import parallel
 from training.cli import UserError
 
+UMASK = os.umask(0)  # there is no other way to read it
+os.umask(UMASK)
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Write to a temporary file beside ``path``, flush it to disk, then rename over it.
@@ -29,6 +32,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
         write(temporary)
+        temporary.chmod(0o666 & ~UMASK)  # safetensors lets nobody else read
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

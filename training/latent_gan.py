@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from explorer.latent import Standardisation
+from explorer.latent import CHUNK, Standardisation
 from explorer.networks import Autoencoder, Discriminator, FixedBasis, GanConfig, Generator
 from training import metrics
 from training.adversarial import (
@@ -271,7 +271,12 @@ def _set_bases(network: torch.nn.Module, standard: Standardisation, weight: Tens
 
 def _explained(codes: Tensor, standard: Standardisation) -> float:
     """Share of the codes' variance that the latents carry."""
-    return float(standard.to_codes(standard.to_latents(codes)).var(0).sum() / codes.var(0).sum())
+    kept, whole = 0.0, 0.0
+    for part in codes.split(CHUNK):  # not all of them twice in memory
+        centred = part - standard.mean
+        kept += (centred @ standard.components.T).square().sum().item()
+        whole += centred.square().sum().item()
+    return kept / whole
 
 
 def load_run(

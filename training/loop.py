@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,8 +49,16 @@ def batch_indices(seed: int, step: int, batch: int, n: int) -> np.ndarray:
     """
     first = step * batch
     epochs = range(first // n, (first + batch - 1) // n + 1)
-    order = np.concatenate([np.random.default_rng((seed, e)).permutation(n) for e in epochs])
-    return order[first % n :][:batch]
+    order = [_epoch(seed, epoch, n)[first % n if i == 0 else 0 :][:batch] for i, epoch in enumerate(epochs)]
+    return np.concatenate(order)[:batch]
+
+
+@lru_cache(maxsize=4)  # of millions of codes an order takes longer than a step
+def _epoch(seed: int, epoch: int, n: int) -> np.ndarray:
+    """The order of n images in an epoch, int64 (n,)."""
+    order = np.random.default_rng((seed, epoch)).permutation(n)
+    order.setflags(write=False)
+    return order
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from training.detail_phase import DetailPhaseOptions, run_detail_phase
 from training.evaluate import EvaluateOptions, run_evaluate
 from training.image_phase import ImagePhaseOptions, run_image_phase
 from training.latent_gan import LatentGanOptions, run_latent_gan
-from training.presets import DEFAULT_PRESET
+from training.presets import DEFAULT_PRESET, PRESETS
 from training.runs import check_resumable
 
 
@@ -78,6 +78,8 @@ class Stages:
 
 def stages(options: PipelineOptions) -> Stages:
     """What every stage is to do."""
+    if options.preset in PRESETS and "autoencoder" not in PRESETS[options.preset]:
+        raise UserError(f"{options.preset} is a preset of training.pixel_gan, not of a whole pipeline")
     name = options.name or options.preset
     if name in (".", "..") or name != Path(name).name:
         raise UserError(f"--name is the name of a folder, not a path like {name!r}; say where with --out")

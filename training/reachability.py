@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from explorer.bundle import Bundle, BundleError
 from explorer.bundle_reading import read_manifest
-from explorer.bundle_writing import update_bundle
+from explorer.bundle_writing import check_same_networks, update_bundle
 from explorer.measured import REACHABILITY
 from explorer.new_class import FILE
 from explorer.reachability import (
@@ -44,7 +44,6 @@ from training.picture_sources import oracle_name
 from training.protocol import Reachability, ReachabilityOptions
 
 log = logging.getLogger(__name__)
-WEIGHTS = ("autoencoder.safetensors", "generator.safetensors")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -179,8 +178,10 @@ def run_reachability(options: ReachabilityOptions) -> dict[str, Any]:
     write_html(run.folder / "reachability.html", report, run.bundle)
     if options.write and run.new is None:  # the bundle has no such class
         try:
-            check_unchanged(options.bundle, run.bundle, f"the report is in {run.folder}")
-            update_bundle(options.bundle, {REACHABILITY: report})
+            update_bundle(
+                options.bundle, {REACHABILITY: report},
+                check=lambda: check_unchanged(options.bundle, run.bundle, f"the report is in {run.folder}"),
+            )  # fmt: skip
         except BundleError as error:
             raise UserError(str(error)) from None
     write_json(run.folder / "progress.json", {"done": len(todo), "of": len(todo), "doing": "done"})
@@ -208,10 +209,11 @@ def check_unchanged(path: Path, before: Bundle, kept: str) -> None:
     """Raise UserError, saying where the report is ``kept``, if a bundle has other networks, or another
     report, by now.
     """
-    now, then = read_manifest(path)["files"], before.manifest["files"]
-    if any(now[f]["sha256"] != then[f]["sha256"] for f in WEIGHTS):
-        raise UserError(f"{path} was replaced meanwhile, so nothing was put into it; {kept}")
-    if now.get(REACHABILITY) != then.get(REACHABILITY):
+    try:
+        check_same_networks(path, before)
+    except BundleError as error:
+        raise UserError(f"{error}; {kept}") from None
+    if read_manifest(path)["files"].get(REACHABILITY) != before.manifest["files"].get(REACHABILITY):
         raise UserError(
             f"another report was put into {path} meanwhile, so this one was not; {kept}: run the same "
             "command again to put it in the other's place"

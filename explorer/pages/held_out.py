@@ -1,5 +1,6 @@
 """The Held-out page: verdicts on the classes that training never saw, and the raw material."""
 
+import shlex
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def how_to(bundle: Bundle) -> str:
         f"Its {seen:,} validation images of seen classes are too few for a verdict at a false-alarm rate of "
         f"{percent(ALPHA)}: half of them set the thresholds, which takes {needed}."
     )
-    return HOW_TO.format(path=bundle.path) + (few if seen // 2 < needed else "")
+    return HOW_TO.format(path=shlex.quote(str(bundle.path))) + (few if seen // 2 < needed else "")
 
 
 def role(bundle: Bundle, class_name: str) -> str:

@@ -24,6 +24,7 @@ from explorer.player.journey import (
 )
 from explorer.points import NewSamples, Point, label_of
 from explorer.session import current_bundle, generation_of
+from explorer.widgets import keep, restore
 
 CODES, Z = "code space", "the GAN's z space"
 STRAIGHT, SPHERICAL = "straight", "spherical"
@@ -46,18 +47,14 @@ def choose_path(bundle: Bundle, a: End, b: End) -> tuple[Route, str]:
     has_z = a.z is not None and b.z is not None
     generation = generation_of(bundle)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        space = st.segmented_control(
-            "Through",
-            [CODES, Z],
-            # Through z at first where the decoder would not show the samples themselves.
-            default=Z if has_z and generation.decoded else CODES,
-            key=f"journey/{bundle.name}/space/{'z' if has_z else 'codes'}",
-            required=True,
-            disabled=not has_z,
+        # Through z at first where the decoder would not show the samples themselves.
+        first = Z if has_z and generation.decoded else CODES
+        key = restore(f"journey/{bundle.name}/space/{'z' if has_z else 'codes'}", first, [CODES, Z])
+        space = keep(
+            key, st.segmented_control("Through", [CODES, Z], key=key, required=True, disabled=not has_z)
         )
-        shape = st.segmented_control(
-            "Path", [STRAIGHT, SPHERICAL], default=STRAIGHT, key="journey/shape", required=True
-        )
+        key = restore("journey/shape", STRAIGHT, [STRAIGHT, SPHERICAL])
+        shape = keep(key, st.segmented_control("Path", [STRAIGHT, SPHERICAL], key=key, required=True))
         st.button("Swap A and B", icon=":material/swap_horiz:", on_click=swap, args=(bundle,))
         if not has_z:
             st.caption("Both ends need a z: only generated pictures have one.")

@@ -15,6 +15,7 @@ from explorer.points import NewSamples, Point, label_of, pictures_of
 from explorer.quality import quality
 from explorer.sampling import draw_samples
 from explorer.session import current_bundle, generation_of
+from explorer.widgets import keep, restore
 
 SHOWN = 48  # pictures of a selection
 NEIGHBOURS = 3
@@ -100,9 +101,9 @@ def random_seed() -> None:
 def generate_controls(bundle: Bundle) -> None:
     """New samples from a seed, at once, on the same map."""
     with st.container(border=True):
-        count = st.number_input("New samples", 1, 1000, 24, key="new_count")
-        st.session_state.setdefault("seed", 0)
-        seed = st.number_input("Seed", 0, 2**31 - 1, key="seed")
+        count = st.number_input("New samples", 1, 1000, key=restore("new_count", 24))
+        seed = st.number_input("Seed", 0, 2**31 - 1, key=restore("seed", 0))
+        keep("new_count", count), keep("seed", seed)
         generate_box, others = st.container(), st.container(horizontal=True)
         others.button("Random", on_click=random_seed, help="A random seed")
         if generate_box.button("Generate", type="primary", width="stretch"):
@@ -185,7 +186,8 @@ note = generation_of(bundle).note
 st.markdown(f"{n:,} real images and {m:,} generated ones, as the autoencoder's codes.{held} {note}")
 chart, controls = st.columns([7, 2])
 with controls:
-    colour = st.radio("Colour by", COLOUR_BY, horizontal=True, key="colour_by")
+    key = restore("colour_by", COLOUR_BY[0], COLOUR_BY)
+    colour = keep(key, st.radio("Colour by", COLOUR_BY, horizontal=True, key=key))
     moment = pick_snapshot(bundle)
     generate_controls(bundle)
     show_faithfulness(bundle)

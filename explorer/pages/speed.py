@@ -1,6 +1,7 @@
 """The Speed page: a race between a GAN on codes and one on pixels, as it was run for the bundle."""
 
 import json
+from html import escape
 from typing import Any
 
 import streamlit as st
@@ -45,7 +46,8 @@ def show_samples(race: dict[str, Any]) -> None:
             if point is None:
                 st.info(f"Nothing yet: after {mark:,} s the codec is still being trained.")
                 continue
-            st.image(point["sheet"], width="stretch")
+            words = f"16 samples of the {NAMES[name]} after {point['total']:,.0f} s"
+            st.html(f'<img src="{escape(point["sheet"])}" alt="{escape(words)}" style="width:100%">')
             counted = ", codec and encoding counted" if name != PIXEL else ""
             st.caption(
                 f"The first 16 samples, not picked, after {point['total']:,.0f} s{counted}; "

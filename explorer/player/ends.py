@@ -33,7 +33,8 @@ def swap(bundle: Bundle) -> None:
     values = kept()
     for widget in _WIDGETS:
         a, b = _key(bundle, "A", widget), _key(bundle, "B", widget)
-        for key, value in {a: values.get(b), b: values.get(a)}.items():
+        now = {key: st.session_state.get(key, values.get(key)) for key in (a, b)}  # as just typed
+        for key, value in {a: now[b], b: now[a]}.items():
             if value is None:  # the other side never showed this widget
                 values.pop(key, None)
                 st.session_state.pop(key, None)

@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 )
+# Pictures that Pillow does not read: HEIC is what a telephone writes.
+UNREAD_SUFFIXES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".dng", ".cr2", ".nef", ".psd"}
+)
 VAL_NAMES = ("val", "valid", "validation", "test")
 
 # Synset folders of ImageWoof v2 and the breeds they hold (fast.ai, https://github.com/fastai/imagenette).
@@ -124,8 +128,16 @@ def _class_folders(root: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UserError(f"{folder} may not be read; change its permissions, or move it elsewhere")
     found = []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+    paths = sorted(folder.rglob("*"))
+    if unread := [p for p in paths if p.suffix.lower() in UNREAD_SUFFIXES]:
+        log.warning(
+            "left out in %s, as %s cannot be read: %d; convert such pictures to JPEG or PNG",
+            folder, unread[0].suffix, len(unread),
+        )  # fmt: skip
+    for path in (p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES):
         if not _is_text(path):
             log.warning("skipped %r: its name is not UTF-8; rename it", os.fsencode(path))
         elif path.is_file():
@@ -157,7 +169,10 @@ def _list_files(root: Path, names: Callable[[str], str]) -> tuple[tuple[str, ...
         if stray:
             log.warning("images in no class's folder are left out: %d in %s", len(stray), folder)
         for class_folder in _class_folders(folder):
-            found += [(p, names(class_folder.name), split) for p in _images(class_folder)]
+            images = _images(class_folder)
+            if not images:
+                log.warning("%s holds no images, so it is no class", class_folder)
+            found += [(p, names(class_folder.name), split) for p in images]
     classes = tuple(sorted({name for _, name, _ in found}))
     index = {name: i for i, name in enumerate(classes)}
     labels = [index[name] for _, name, _ in found]
