@@ -9,7 +9,16 @@ from explorer.prevalence import lang_reiczigel_interval
 from explorer.rates import Count, pooled
 from explorer.reachability import LEVEL, Report, alphas, evidence, held_out, judged_among, seen
 from explorer.replication import hierarchical_bootstrap
-from explorer.verdict import Evidence, Kind, corrected_share, listed, percent, verdicts, worst_control
+from explorer.verdict import (
+    NOTHING,
+    Evidence,
+    Kind,
+    corrected_share,
+    listed,
+    percent,
+    verdicts,
+    worst_control,
+)
 
 STEPS = 1000  # confidence levels are tried in steps of one over this
 
@@ -99,8 +108,9 @@ def robustness(report: Report, name: str, generator: str, alpha: float, level: f
 def other_intervals(evidence: Evidence, level: float = LEVEL) -> dict[str, tuple[float, float]]:
     """The interval of the share of samples by methods that no verdict takes, as fractions, by their names.
 
-    As a verdict's, from the lower end by the worst control to the highest upper end by any. Empty where the
-    judges cannot tell. Over few seeds either covers less often than it promises; see ``seed_interval``.
+    As a verdict's, from the lower end by the worst control to the upper end without false positives. Empty
+    where the judges cannot tell. Over few seeds either covers less often than it promises; see
+    ``seed_interval``.
     """
     if corrected_share(evidence, level)[0] is None:
         return {}
@@ -111,6 +121,6 @@ def other_intervals(evidence: Evidence, level: float = LEVEL) -> dict[str, tuple
         ("Lang & Reiczigel's of all samples together", partial(lang_reiczigel_interval, pooled(seeds))),
         ("a bootstrap of seeds and samples", partial(hierarchical_bootstrap, seeds)),
     ):
-        ends = {name: interval(evidence.tpr, fpr, level) for name, fpr in controls.items()}
-        found[method] = ends[worst][0], max(high for _, high in ends.values())
+        low, high = (interval(evidence.tpr, fpr, level) for fpr in (controls[worst], NOTHING))
+        found[method] = low[0], high[1]
     return found

@@ -17,6 +17,7 @@ from explorer.replication import chance_above_all, holm, p_more, seed_interval
 SEEDS = 5  # trained generators that a claim about what is produced takes
 DETECTED = 0.8  # share of oracle seeds in which the class must be found
 REPRESENTED = 0.5  # of how often photographs are recognised: below, a codec does not show the class
+NOTHING = Count(0, 10**9)  # the false positives of samples of which nothing is taken for the class
 # Searches that rung 2 compares
 HELD_OUT, SCRAMBLED, OTHER, UNTRAINED = "held-out", "scrambled", "other classes", "untrained"
 
@@ -143,15 +144,17 @@ class _Found:
         self.high = 1.0
         self.p_produced = self.p_attributed = self.p_searched = 1.0
         self.hardest = ""
-        self.ends: dict[str, float] = {}  # upper end of the interval, by the control that is believed
+        self.believed: dict[str, Count] = {}  # false-positive controls and, by no name, that there are none
+        self.ends: dict[str, float] = {}  # upper end of the interval, by which of them is believed
         if self.controls:
             self.worst = worst_control(self.controls, level)
             self.fpr = self.controls[self.worst]
         if self.pi is not None:
-            # Samples may fool the judges less often than the worst control does: the upper end allows for it.
+            # Samples may fool the judges less often than any control does: the upper end allows for it.
+            self.believed = {**self.controls, "": NOTHING}
             self.ends = {
                 name: seed_interval(self.seeds, evidence.tpr, fpr, level)[1]
-                for name, fpr in self.controls.items()
+                for name, fpr in self.believed.items()
             }
             self.high = max(self.ends.values())
             self.p_produced = p_more(self.seeds, [self.fpr])
@@ -183,10 +186,9 @@ def _decide(
     limits += _unjudged(found, tail)
     if limits:
         return inconclusive()
-    shown = _represented(evidence, level)
-    if shown is False:
+    shown, is_produced = _represented(evidence, level), p_produced <= tail
+    if shown is False and not is_produced:  # samples may show what few round trips do
         return said(Kind.NOT_REPRESENTABLE, f"{_recognised(evidence)}: not representable")
-    is_produced = p_produced <= tail
     if shown is None and not is_produced:
         limits.append(f"{_recognised(evidence)}, on too few images to tell; more test images would settle it")
     limits += _untested(found, tail, is_produced)
@@ -202,6 +204,8 @@ def _decide(
     interval = f"{100 * level:g} % interval {low} to {high}; {_size(found.seeds, evidence.shared)}"
     if is_produced:
         limits.append(f"false positives are those of {found.worst} ({_share(found.fpr)})")
+        if shown is False:
+            limits.append(f"{_recognised(evidence)}, so its codec shows it badly")
         made = f"produced, in {percent(found.pi or 0)} of samples ({interval})"
         if evidence.seen:
             return said(Kind.PRODUCED, f"{made}, more often than false positives")
@@ -215,11 +219,10 @@ def _decide(
             f"(hits: {_share(pooled(found.seeds))} against {_share(control)}): nothing to attribute to the "
             "GAN",
         )
-    bounding = max(found.ends, key=lambda name: found.ends[name])
-    limits.append(f"the bound takes false positives of {bounding} ({_share(found.controls[bounding])})")
+    limits.append("the bound takes every hit for the class: samples may hold no false positives")
     closest, makes = _least_denied(found, [count for count in evidence.oracle if count.n])
     limits.append(
-        f"it is closest to what oracles make by false positives of {closest}: at most "
+        f"it is closest to what oracles make {_if(closest)}: at most "
         f"{percent(found.ends[closest], 'up')} against {percent(makes)}"
     )
     made = f"not produced above {high} of samples ({interval})"
@@ -298,8 +301,8 @@ def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
             most, size = percent(found.ends[control], "up"), _size(found.seeds, evidence.shared)
             limits.append(
                 f"up to {most} of samples may be of it ({100 * (1 - 2 * tail):g} % interval; {size}), and no "
-                f"more ({percent(made)}) are where a generator was trained with it, if false positives "
-                f"are those of {control}; more test images or seeds would settle it"
+                f"more ({percent(made)}) are where a generator was trained with it, {_if(control)}; more "
+                "test images or seeds would settle it"
             )
     return limits
 
@@ -311,9 +314,14 @@ def _least_denied(found: _Found, oracle: Sequence[Count]) -> tuple[str, float]:
     bound must deny what oracles make by each of them.
     """
     rate, tpr = pooled(oracle).rate, found.evidence.tpr.rate
-    made = {name: rogan_gladen(rate, tpr, fpr.rate) for name, fpr in found.controls.items()}
+    made = {name: rogan_gladen(rate, tpr, fpr.rate) for name, fpr in found.believed.items()}
     control = max(made, key=lambda name: found.ends[name] - made[name])
     return control, made[control]
+
+
+def _if(control: str) -> str:
+    """Which false positives are believed, in words."""
+    return f"if false positives are those of {control}" if control else "if there are no false positives"
 
 
 def _undetected(oracle: Sequence[Count], found: _Found, tail: float) -> str:

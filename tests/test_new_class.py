@@ -194,6 +194,20 @@ def test_the_bundles_own_photographs_under_another_name_are_no_new_class(tmp_pat
     assert one_sentence(caught.value)
 
 
+def test_not_one_of_the_bundles_own_photographs_may_be_among_them(tmp_path):
+    dataset = open_dataset(DataOptions(source="digits", image_size=16, margin=0, cache=tmp_path / "cache"))
+    (tmp_path / "noise").mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(29):
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(tmp_path / "noise" / f"{i:02d}.png")
+    digits = open_bundle(ROOT / "pretrained" / "digits")
+    assert len(add_new_class(digits, dataset, tmp_path / "noise", CPU)[0].names) == 29
+    Image.fromarray(dataset.store.images[7]).save(tmp_path / "noise" / "own.png")
+    with pytest.raises(UserError, match=r"1 of the 30 photographs.*own\.png") as caught:
+        add_new_class(digits, dataset, tmp_path / "noise", CPU)
+    assert one_sentence(caught.value)
+
+
 def test_codes_are_rounded_as_the_bundles_own_are(measured):
     """A class must not be known by how its codes are stored."""
     folder, _ = measured
@@ -256,7 +270,7 @@ def test_its_card_stands_on_the_page_and_those_of_the_bundle_stay(bundles, tmp_p
     report = json.loads((folder / REACHABILITY).read_text())
     assert judged(report, LATENT, 0.01)["fox"].sentence in shown
     assert [h.value for h in at.subheader].count("fox") == 1
-    alpha = at.select_slider(key="alpha fox")
+    alpha = at.select_slider(key=f"alpha {bundle.name} fox")
     alpha.set_value(0.05).run()
     assert not at.exception
     assert judged(report, LATENT, 0.05)["fox"].sentence in text(at)

@@ -85,6 +85,27 @@ def test_the_test_is_fishers_and_agrees_with_the_interval(table) -> None:
             assert (low > 0) == above
 
 
+@pytest.mark.parametrize("hits", [2_000, 3_950, 5_000, 40_000])
+@pytest.mark.parametrize("others", [0, 3, 30])
+def test_the_test_is_fishers_also_where_hits_are_much_surer_than_the_others(hits: int, others: int) -> None:
+    p = fisher_exact([[hits, 50_000 - hits], [others, 45 - others]], alternative="greater").pvalue
+    assert exceeds(hits, 50_000, others, 45) == pytest.approx(p, rel=1e-3, abs=1e-9)
+
+
+@pytest.mark.parametrize(("found", "positives"), [(43, 45), (30, 60)])
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_the_upper_end_is_the_quantile_of_draws(found: int, positives: int, level: float) -> None:
+    """Also where hits are much surer than TPR, and the integrand is all but a step."""
+    hits, n, fpr = 5_000, 50_000, Count(60, 50_000)
+    rng, draws = np.random.default_rng(0), 1_000_000
+    p = rng.beta(hits + 1, n - hits, draws)
+    true = rng.beta(found, positives - found + 1, draws)
+    false = rng.beta(fpr.hits, fpr.n - fpr.hits + 1, draws)
+    expected = np.quantile((p - false) / (true - false), (1 + level) / 2)
+    _, high = melded_interval(hits, n, Count(found, positives), fpr, level)
+    assert high == pytest.approx(expected, rel=3e-3)
+
+
 @given(COUNTS, COUNTS, COUNTS)
 def test_intervals_are_ordered_within_zero_and_one_and_melded_ones_hold_the_estimate(found, tpr, fpr) -> None:
     for interval in INTERVALS:

@@ -138,13 +138,20 @@ def test_a_report_does_not_take_the_place_of_one_that_took_more(toy, tmp_path, m
     given = options(folder)
     monkeypatch.setattr("training.reachability.stages", lambda *asked: [])
     monkeypatch.setattr(Reachability, "report", lambda run: report)
-    for less in ({"cheap": True}, {"samples": 60}):
-        with pytest.raises(UserError, match=r"1 seeds and 120 samples each.*--replace") as caught:
+    for less, says in (
+        ({"cheap": True}, "GANs trained for it"),
+        ({"samples": 60}, "120 samples"),
+        ({"targets": 1}, "2 targets"),
+        ({"seeds": "0-9", "samples": 60, "search_steps": 1}, "120 samples and 3 search steps"),
+        ({"generators": ("pixel",)}, "GANs on latent"),
+    ):
+        with pytest.raises(UserError, match=rf"holds a report with {says}.*--replace") as caught:
             run_reachability(replace(given, **less))
         assert one_sentence(caught.value)
         for allowed in ({"replace": True}, {"write": False}):
             assert run_reachability(replace(given, **less, **allowed))
     assert run_reachability(given)  # as much is not less
+    assert run_reachability(replace(given, samples=240, dose_seeds="0-9"))
 
 
 def test_gans_that_another_process_trained_are_found(tmp_path, monkeypatch):

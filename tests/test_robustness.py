@@ -97,13 +97,12 @@ def test_it_is_said_in_words():
 def test_other_methods_span_the_controls_as_a_verdict_does():
     found = evidence(FOUND, "3", "latent", 0.05)
     (lang, bootstrap) = other_intervals(found).values()
-    seeds, ends = list(found.produced), {}
-    for control, fpr in found.fpr.items():
-        ends[control] = lang_reiczigel_interval(pooled(seeds), found.tpr, fpr)
-    assert lang[1] == max(high for _, high in ends.values())
-    assert lang[0] == min(low for low, _ in ends.values())  # the worst control makes it lowest
+    seeds = list(found.produced)
+    ends = [lang_reiczigel_interval(pooled(seeds), found.tpr, fpr) for fpr in found.fpr.values()]
+    assert lang[1] >= max(high for _, high in ends)  # no false positives are subtracted
+    assert lang[0] == min(low for low, _ in ends)  # the worst control makes it lowest
     draws = [hierarchical_bootstrap(seeds, found.tpr, fpr) for fpr in found.fpr.values()]
-    assert bootstrap[1] == max(high for _, high in draws)
+    assert bootstrap[1] >= max(high for _, high in draws)
     verdict = judged(FOUND, "latent", 0.05)["3"]
     for low, high in (lang, bootstrap):  # of the same counts, so they overlap
         assert low < verdict.high

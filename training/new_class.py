@@ -1,5 +1,6 @@
 """Put photographs of a class that a bundle's data does not have beside its own, as one more held out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,19 +59,20 @@ def add_new_class(
     n = len(old.labels)
     pictures = beside.centers(np.arange(n, n + k)).numpy()
     codes = encode(bundle.load_autoencoder(), pictures)
-    _check_new(codes, bundle, photographs)
+    _check_new(codes, store.names, bundle, photographs)
     small, scale = quantise(np.concatenate([bundle.real_codes, codes]))
     new = NewClass(name, store.names, small[n:] * scale)
     return new, new.beside(bundle), beside
 
 
-def _check_new(codes: np.ndarray, bundle: Bundle, photographs: Path) -> None:
+def _check_new(codes: np.ndarray, names: Sequence[str], bundle: Bundle, photographs: Path) -> None:
     """Raise UserError where photographs are the bundle's own, under another name: those were trained on."""
     some = bundle.real_codes[:: max(1, len(bundle.real_codes) // 500)]
     apart = np.median(nearest(some, bundle.real_codes, 2)[0][:, 1])
-    copies = int((nearest(codes, bundle.real_codes)[0][:, 0] < COPY * apart).sum())
-    if copies > len(codes) // 10:
+    copies = np.flatnonzero(nearest(codes, bundle.real_codes)[0][:, 0] < COPY * apart)
+    if len(copies):
         raise UserError(
-            f"{copies} of the {len(codes)} photographs in {photographs} are among those that the bundle was "
-            "made from, so their class is not a new one; ask about it by the bundle's own classes"
+            f"{len(copies)} of the {len(codes)} photographs in {photographs} are among those that the bundle "
+            f"was made from (the first is {names[copies[0]]}); take them out or, if they are all of them, "
+            "ask about one of the bundle's own classes"
         )

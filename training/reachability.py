@@ -33,10 +33,11 @@ from explorer.reachability import (
     TRAINING_CUT,
     UNTRAINED_PIXEL,
     conclusive,
+    generators,
     oracle,
 )
 from explorer.reachability_tables import summary
-from explorer.verdict import UNTRAINED
+from explorer.verdict import UNTRAINED, listed
 from training.cli import UserError, print_dry_run
 from training.controls import CONTROLS
 from training.files import write_atomically, write_json
@@ -193,15 +194,22 @@ def check_not_less(run: Reachability, seeds: Sequence[int]) -> None:
     options, report = run.options, run.bundle.reachability
     if report is None or not options.write or options.replace or options.train_only or run.new is not None:
         return
-
-    def weight(cheap: bool, asked: int, samples: int) -> tuple[bool, int, int]:
-        return not cheap, 0 if cheap else asked, samples
-
-    before = report["options"].get("cheap", False), max(map(len, report["seeds"].values())), report["samples"]
-    if weight(options.cheap, len(seeds), options.samples) < weight(*before):
+    before, given = report["options"], vars(options)
+    asked = max(len(report["seeds"][generator]) for generator in generators(report))
+    less = [
+        "GANs trained for it" if options.cheap and not before.get("cheap") else "",
+        f"{asked} seeds" if len(seeds) < asked and not options.cheap else "",
+        *(
+            f"{before[name]:,} {name.replace('_', ' ')}"
+            for name in ("samples", "remakes", "targets", "restarts", "search_steps")
+            if given[name] < before.get(name, 0)
+        ),
+        *(f"GANs on {name}" for name in generators(report) if name not in options.generators),
+    ]
+    if less := list(filter(None, less)):
         raise UserError(
-            f"{options.bundle} holds a report of {before[1]} seeds and {before[2]:,} samples each, and this "
-            "one, measured with less, would replace it: give --replace, or --no-write to leave it there"
+            f"{options.bundle} holds a report with {listed(less)}, and this one, measured with less, would "
+            "replace it: give --replace, or --no-write to leave it there"
         )
 
 
