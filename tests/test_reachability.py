@@ -520,6 +520,17 @@ def test_an_untrained_generator_does_not_make_the_class(known, oracle, seven):
     assert found.kind is Kind.REPRESENTABLE
 
 
+def test_a_generator_of_the_class_that_is_taken_for_it_most_does_not_make_it(known, oracle, seven):
+    alike, made = known.lookalike(seven)
+    judged, classes = known.run.judged, known.run.dataset.classes
+    place = {scores.tobytes(): i for i, scores in enumerate(judged.real[CUT].judges)}
+    rows = [place[s.tobytes()] for drawn in made for s in drawn.judges]
+    assert {classes[i] for i in judged.labels[rows]} == {alike}
+    assert set(judged.parts[rows]) == {CALIBRATION}
+    assert alike != "7"
+    assert known.verdict(seven, made, oracle).kind in (Kind.REPRESENTABLE, Kind.INCONCLUSIVE)
+
+
 def test_a_collapsed_generator_does_not_make_the_class(known, oracle, seven):
     made = known.collapsed()
     assert all(len(np.unique(seed.distance)) == 1 for seed in made)
@@ -571,7 +582,7 @@ def test_the_proof_as_a_command_says_what_every_known_generator_got(known, capsy
     printed = capsys.readouterr().out
     cases = found["classes"]["7"]["cases"]
     assert all(case["right"] for case in cases), [c["sentence"] for c in cases if not c["right"]]
-    assert len(cases) == len(known.options.shares) + 4
+    assert len(cases) == len(known.options.shares) + 5
     assert all(case["generator"] in printed for case in cases)
     assert json.loads((known.run.folder / "known_truth.json").read_text()) == json.loads(json.dumps(found))
     with pytest.raises(UserError, match="--alpha"):
