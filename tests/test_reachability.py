@@ -251,6 +251,15 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_report(toy, tmp_path, monk
     assert plain(again) == plain(report)
 
 
+def test_other_photographs_of_the_same_names_are_judged_anew(tmp_path):
+    run = Reachability(options(tmp_path))
+    before = run._key(PHOTOGRAPHS)
+    assert run._key(PHOTOGRAPHS) == before
+    exchanged = replace(run.dataset.store, colours=run.dataset.colours[::-1])
+    run.dataset = replace(run.dataset, store=exchanged)
+    assert run._key(PHOTOGRAPHS) != before
+
+
 def test_a_damaged_score_is_computed_again(toy):
     folder, report = toy
     path = folder / "run" / "scores" / "latent-0.safetensors"

@@ -254,6 +254,7 @@ class Reachability:
                 tuple(made_of),
                 self.options.split_seed,
                 hashlib.sha256(self.labels.tobytes() + self.parts.tobytes()).hexdigest(),
+                hashlib.sha256(self.dataset.colours.tobytes()).hexdigest(),  # others of the same names
                 *more,
             )
         )

@@ -22,6 +22,7 @@ from training.data.sources import Item, Source
 from training.subject import BOXES_DIR, Box, box_key, read_boxes
 
 log = logging.getLogger(__name__)
+PART = 1024  # images that are decoded ahead at most
 SMALLEST = 1 / 4  # of the images' side: smaller pictures would be smears
 
 
@@ -169,7 +170,12 @@ def _build(
         with (temporary / "images.npy").open("wb") as file, ThreadPoolExecutor(workers) as pool:
             write_header(file, len(source.items))
             key = box_key([item.name for item in source.items])
-            decoded = pool.map(lambda item: _decode(item, boxes, key, size, margin), source.items)
+            parts = (source.items[i : i + PART] for i in range(0, len(source.items), PART))
+            decoded = (
+                result
+                for part in parts  # behind a slow one not all the others pile up in memory
+                for result in pool.map(lambda item: _decode(item, boxes, key, size, margin), part)
+            )
             progress = tqdm(decoded, f"decoding at {stored} px", len(source.items), unit="img")
             for item, result in zip(source.items, progress, strict=True):
                 if isinstance(result, str):
