@@ -300,6 +300,17 @@ def test_broken_images_are_named_counted_and_skipped(caplog):
         assert name.startswith(data.classes[data.store.labels[i]])
 
 
+def test_images_are_the_same_however_many_are_decoded_ahead(monkeypatch):
+    write_classes(Path("pets"), {"cat": RED, "dog": GREEN}, n=10)
+    Path("pets/cat/cat-003.png").write_bytes(b"no picture")
+    at_once = open_dataset(options("folder:pets")).store
+    shutil.rmtree("cache")
+    monkeypatch.setattr(cache, "PART", 4)
+    in_parts = open_dataset(options("folder:pets")).store
+    np.testing.assert_array_equal(in_parts.images, at_once.images)
+    assert (in_parts.names, in_parts.skipped) == (at_once.names, at_once.skipped)
+
+
 def test_a_truncated_jpeg_is_skipped_not_filled_with_grey():
     write_classes(Path("pets"), {"cat": RED}, n=10)
     noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
