@@ -40,9 +40,8 @@ class Standardisation:
         if not 1 <= latent_dim <= codes.shape[1]:
             raise ValueError(f"latent_dim {latent_dim} is not in 1..{codes.shape[1]}")
         # A part at a time: in float64, and less their mean, codes would be held six times over.
-        mean = torch.stack([part.sum(0, dtype=torch.float64) for part in codes.split(CHUNK)]).sum(0) / len(
-            codes
-        )
+        sums = [part.sum(0, dtype=torch.float64) for part in codes.split(CHUNK)]
+        mean = torch.stack(sums).sum(0) / len(codes)
         scatter = torch.zeros(codes.shape[1], codes.shape[1], dtype=torch.float64)
         for part in codes.split(CHUNK):
             centred = part.double() - mean

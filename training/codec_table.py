@@ -71,14 +71,13 @@ def measure(model: Autoencoder, dataset: Dataset, judged: bool = True) -> dict[s
     results = {}
     for part, originals in images.items():
         output = autoencoder.round_trip(model, originals, torch.device("cpu"), "auto")
+        noisy = noisy_round_trip(model, codes[part], deviation)
         result: dict[str, Any] = {
             "n": len(originals),
             "psnr": metrics.psnr(output, originals).mean().item(),
             "ssim": metrics.ssim(output, originals).mean().item(),
             "sharpness": (metrics.sharpness(output).mean() / metrics.sharpness(originals).mean()).item(),
-            "psnr_noisy": metrics.psnr(noisy_round_trip(model, codes[part], deviation), originals)
-            .mean()
-            .item(),
+            "psnr_noisy": metrics.psnr(noisy, originals).mean().item(),
         }
         if judge is not None:
             labels = dataset.store.labels[parts[part]]
