@@ -219,7 +219,7 @@ def _decide(
             f"(hits: {_share(pooled(found.seeds))} against {_share(control)}): nothing to attribute to the "
             "GAN",
         )
-    limits.append("the bound takes every hit for the class: samples may hold no false positives")
+    limits.append("the bound takes every hit to show the class, as if there were no false positives")
     closest, makes = _least_denied(found, [count for count in evidence.oracle if count.n])
     limits.append(
         f"it is closest to what oracles make {_if(closest)}: at most "
