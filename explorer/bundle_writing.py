@@ -157,7 +157,7 @@ def _keep_measured(before: Path, after: Path, names: list[str]) -> None:
     with suppress(BundleError):  # of a damaged one nothing is taken over
         same = bool(held) and list(open_bundle(before).names) == names and all(
             (before / name).read_bytes() == (after / name).read_bytes()
-            for name in ("autoencoder.safetensors", "generator.safetensors", "standardisation.safetensors")
+            for name in (*WEIGHTS, "standardisation.safetensors")
         )  # fmt: skip
     for name in held:
         if same:

@@ -105,7 +105,7 @@ def show_card(
         st.markdown(f"**{verdict.sentence}**")
         st.caption(f"GANs that were asked: {gans_asked(report, generator)}.")
         figure = ladder_figure(ladder(report, name, generator, alpha, level), TEXT[current_theme()])
-        with st.container(key=f"scrolls {name}"):  # see app.py
+        with st.container(key=f"scrolls {name}"):  # see style.css
             st.plotly_chart(figure, config={"displayModeBar": False}, key=f"ladder {name}")
         st.caption(
             "Shares of pictures that are hits, with intervals that allow for what seeds differ; the coloured "

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from explorer.bundle import BundleError
 from explorer.bundle_reading import check_measured, open_bundle
+from explorer.bundle_writing import update_bundle
 from explorer.measured import REACHABILITY
 from explorer.rates import Count
 from explorer.reachability import (
@@ -152,6 +153,9 @@ def test_a_report_does_not_take_the_place_of_one_that_took_more(toy, tmp_path, m
             assert run_reachability(replace(given, **less, **allowed))
     assert run_reachability(given)  # as much is not less
     assert run_reachability(replace(given, samples=240, dose_seeds="0-9"))
+    cheap = {**report, "options": {**report["options"], "cheap": True}}
+    update_bundle(folder / "digits", {REACHABILITY: cheap})
+    assert run_reachability(replace(given, targets=1))  # GANs trained for it are more
 
 
 def test_gans_that_another_process_trained_are_found(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from explorer.rates import Count, pooled
 from explorer.reachability import OTHERS, PERMUTED, alphas, evidence, generators, held_out, judged
 from explorer.replication import hierarchical_bootstrap
 from explorer.robustness import STEPS, other_intervals, robustness
-from explorer.verdict import Kind
+from explorer.verdict import NOTHING, Kind
 from tests.support import SHIPPED, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
@@ -99,10 +99,11 @@ def test_other_methods_span_the_controls_as_a_verdict_does():
     (lang, bootstrap) = other_intervals(found).values()
     seeds = list(found.produced)
     ends = [lang_reiczigel_interval(pooled(seeds), found.tpr, fpr) for fpr in found.fpr.values()]
+    assert lang[1] == lang_reiczigel_interval(pooled(seeds), found.tpr, NOTHING)[1]
     assert lang[1] >= max(high for _, high in ends)  # no false positives are subtracted
     assert lang[0] == min(low for low, _ in ends)  # the worst control makes it lowest
     draws = [hierarchical_bootstrap(seeds, found.tpr, fpr) for fpr in found.fpr.values()]
-    assert bootstrap[1] >= max(high for _, high in draws)
+    assert bootstrap[1] == hierarchical_bootstrap(seeds, found.tpr, NOTHING)[1] >= max(h for _, h in draws)
     verdict = judged(FOUND, "latent", 0.05)["3"]
     for low, high in (lang, bootstrap):  # of the same counts, so they overlap
         assert low < verdict.high

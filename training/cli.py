@@ -24,8 +24,8 @@ POSITIVE = frozenset(
     | {"detail_phase_images", "image_phase_images", "warmup_images", "cpus", "remakes"}
     | {"samples", "targets", "restarts", "search_steps", "judge_images", "pixel_images", "detail_images"}
 )
-MOST_SEED = 2**32 - 1  # of what draws the map
-NOT_NEGATIVE = frozenset({"seed", "split_seed", "margin"})
+SEEDS, MOST_SEED = frozenset({"seed", "split_seed"}), 2**32 - 1  # of what draws the map
+NOT_NEGATIVE = SEEDS | {"margin"}
 # Stages of training, each with a folder of its own below runs/<preset>.
 STAGES = ("autoencoder", "latent_gan", "detail_phase", "image_phase", "pixel_gan")
 
@@ -41,7 +41,7 @@ def check_options(options: Any) -> None:
         option = f"--{name.replace('_', '-')}"
         if least is not None and value is not None and value < least:
             raise UserError(f"{option} must be at least {least}, not {value}")
-        if name in ("seed", "split_seed") and value is not None and value > MOST_SEED:
+        if name in SEEDS and value is not None and value > MOST_SEED:
             raise UserError(f"{option} must be at most {MOST_SEED}, not {value}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{option} must be a number, not {value}")

@@ -66,11 +66,16 @@ class Judged:
         """The gate's distance, set on calibration images."""
         return gate(self.real[ROUND_TRIPS].distance[self.parts == CALIBRATION])
 
+    def negatives(self, label: int) -> Scored:
+        """Round trips of other seen classes' calibration images: what a class's thresholds are set on."""
+        other = (self.labels != label) & ~np.isin(self.labels, self.held_out)
+        return self.real[ROUND_TRIPS][other & (self.parts == CALIBRATION)]
+
     def level(self, label: int, alpha: float) -> dict[str, Any]:
         """Count what is hit for a class at one false-alarm rate."""
         tested, within = self.parts == TEST, self.within
         own, other = self.labels == label, (self.labels != label) & ~np.isin(self.labels, self.held_out)
-        negatives = self.real[ROUND_TRIPS][other & (self.parts == CALIBRATION)]
+        negatives = self.negatives(label)
         limits = thresholds(negatives.judges[:, :, label], alpha)
         permuted_limits = thresholds(negatives.permuted[:, :, label], alpha)
 

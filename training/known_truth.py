@@ -166,8 +166,7 @@ class KnownTruth:
         judged, alpha = self.run.judged, self.options.alpha
         cut, tested = judged.real[CUT], judged.parts == TEST
         seen = np.setdiff1d(np.unique(judged.labels), judged.held_out)
-        negatives = judged.real[ROUND_TRIPS][(judged.parts == CALIBRATION) & np.isin(judged.labels, seen)]
-        limits = thresholds(negatives.judges[:, :, label], alpha)
+        limits = thresholds(judged.negatives(label).judges[:, :, label], alpha)
         taken = is_hit(cut.judges[:, :, label], cut.distance, limits, judged.within)
         alike = max(seen, key=lambda c: taken[tested & (judged.labels == c)].mean())
         rows = np.flatnonzero(~tested & (judged.labels == alike))

@@ -101,9 +101,10 @@ def random_seed() -> None:
 def generate_controls(bundle: Bundle) -> None:
     """New samples from a seed, at once, on the same map."""
     with st.container(border=True):
-        count = st.number_input("New samples", 1, 1000, key=restore("new_count", 24))
-        seed = st.number_input("Seed", 0, 2**31 - 1, key=restore("seed", 0))
-        keep("new_count", count), keep("seed", seed)
+        key = restore("new_count", 24)
+        count = keep(key, st.number_input("New samples", 1, 1000, key=key))
+        key = restore("seed", 0)
+        seed = keep(key, st.number_input("Seed", 0, 2**31 - 1, key=key))
         generate_box, others = st.container(), st.container(horizontal=True)
         others.button("Random", on_click=random_seed, help="A random seed")
         if generate_box.button("Generate", type="primary", width="stretch"):

@@ -135,7 +135,7 @@ def _images(folder: Path) -> list[Path]:
     if unread := [p for p in paths if p.suffix.lower() in UNREAD_SUFFIXES]:
         log.warning(
             "left out in %s, as %s cannot be read: %d; convert such pictures to JPEG or PNG",
-            folder, unread[0].suffix, len(unread),
+            folder, " and ".join(sorted({p.suffix for p in unread})), len(unread),
         )  # fmt: skip
     for path in (p for p in paths if p.suffix.lower() in IMAGE_SUFFIXES):
         if not _is_text(path):
