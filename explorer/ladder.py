@@ -96,9 +96,9 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
     samples, of_kind = at["samples"], oracle(generator)
     oracles = [source for source in samples if source.startswith(of_kind)]  # doses are called after it
     false: list[tuple[str, Role, Sequence[Count]]] = []
-    if controls := {k: c for k, c in found.fpr.items() if c.n}:
-        worst = worst_control(controls, level)
-        false = [(f"false positives: {worst}", "control", [controls[worst]])]
+    if any(count.n for count in found.fpr.values()):
+        worst = worst_control(found, level)
+        false = [(f"false positives: {worst}", "control", [found.fpr[worst]])]
     rows: list[list[tuple[str, Role, Sequence[Count]]]] = [
         [
             ("round trips", "class", _seeds(report, name, 0, generator, alpha)),

@@ -139,6 +139,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     alarms = {OTHERS[k]: false_positives[k] for k in shown if k in false_positives}
     alarms[PERMUTED] = level[PERMUTED][generator]
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
+    of_oracles = counts(level[PERMUTED][k] for k in (oracle(generator),) if k in level[PERMUTED])
     searches: dict[str, Search] = {}
     for key, source, kind in (
         (HELD_OUT, generator, CLASS),
@@ -160,6 +161,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         attribution={k: counts(level["samples"][k]) for k in ATTRIBUTION if k in level["samples"]},
         searches=searches,
         oracle=counts(level["samples"].get(oracle(generator) if kept_out else generator, [])),
+        oracle_fpr=dict.fromkeys((PERMUTED,), of_oracles[0]) if kept_out and of_oracles else {},
         blind=counts(level["samples"].get(generator, []) if kept_out else []),
         shared="over one second stage" if through and report.get("detail") == SHARED else "",
         seen=not kept_out,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from explorer.markdown import table
-from explorer.rates import Count, pooled, share, with_interval
+from explorer.rates import Count, pooled, with_interval
 from explorer.reachability import (
     AT_BEST,
     CUT,
@@ -22,17 +22,16 @@ from explorer.reachability import (
     oracle,
 )
 from explorer.replication import rate_interval
-from explorer.verdict import HELD_OUT, OTHER, SCRAMBLED, UNTRAINED, percent
+from explorer.verdict import HELD_OUT, OTHER, SCRAMBLED, UNTRAINED, percent, worst_control
 
 
 def _cell(entries: Sequence[Count], level: float) -> str:
-    """A share of seeds, or of images, with its interval: over seeds where there are several."""
+    """A share of seeds, or of images, with its exact interval: over seeds where there are several."""
     whole = pooled(entries)
     if not whole.n:
         return "-"
-    if len(entries) == 1:
-        return f"{share(whole.hits, whole.n, level)} of {entries[0].size}"
-    return f"{with_interval(whole.rate, rate_interval(entries, level))} of {whole.n:,}"
+    size = entries[0].size if len(entries) == 1 else f"{whole.n:,}"
+    return f"{with_interval(whole.rate, rate_interval(entries, level))} of {size}"
 
 
 def claims(report: Report, alpha: float, level: float = LEVEL) -> list[Sequence[str]]:
@@ -85,12 +84,12 @@ def rates(report: Report, generator: str, alpha: float, level: float = LEVEL) ->
     for name, found in report["classes"].items():
         e = evidence(report, name, generator, alpha)
         at = at_level(report, name, alpha)
-        worst = max(e.fpr.values(), key=lambda c: c.rate)
+        false = [e.fpr[worst_control(e, level)]] if any(c.n for c in e.fpr.values()) else []
         searched = [_cell([e.searches[k].reached], level) if k in e.searches else "-"
                     for k in (HELD_OUT, SCRAMBLED, OTHER, UNTRAINED)]  # fmt: skip
         rows.append([
             f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals], level),
-            _cell(counts([at[ROUND_TRIPS]]), level), _cell(counts([at[CUT]]), level), _cell([worst], level),
+            _cell(counts([at[ROUND_TRIPS]]), level), _cell(counts([at[CUT]]), level), _cell(false, level),
             _cell(e.produced, level), _cell(counts(at["samples"].get(oracle(generator), [])), level),
             _cell(_best(e.attribution)[1], level), *searched,
         ])  # fmt: skip

@@ -89,8 +89,14 @@ def robustness(report: Report, name: str, generator: str, alpha: float, level: f
     end = first(start + 1, STEPS, lambda step: kind_of(given[name], step / STEPS) != kind)
 
     def with_hits(control: str, hits: int) -> Evidence:
-        fpr = given[name].fpr
-        return replace(given[name], fpr={**fpr, control: replace(fpr[control], hits=hits)})
+        fpr, of_oracles = given[name].fpr, given[name].oracle_fpr
+        changed = {**fpr, control: replace(fpr[control], hits=hits)}
+        if control not in of_oracles:
+            return replace(given[name], fpr=changed)
+        # As many more among oracles' samples.
+        own = of_oracles[control]
+        more = replace(own, hits=min(own.n, own.hits + hits - fpr[control].hits))
+        return replace(given[name], fpr=changed, oracle_fpr={**of_oracles, control: more})
 
     alarms = {}
     for control, count in given[name].fpr.items():
@@ -115,12 +121,11 @@ def other_intervals(evidence: Evidence, level: float = LEVEL) -> dict[str, tuple
     if corrected_share(evidence, level)[0] is None:
         return {}
     seeds = [count for count in evidence.produced if count.n]
-    controls = {name: count for name, count in evidence.fpr.items() if count.n}
-    worst, found = worst_control(controls, level), {}
+    worst, found = evidence.fpr[worst_control(evidence, level)], {}
     for method, interval in (
         ("Lang & Reiczigel's of all samples together", partial(lang_reiczigel_interval, pooled(seeds))),
         ("a bootstrap of seeds and samples", partial(hierarchical_bootstrap, seeds)),
     ):
-        low, high = (interval(evidence.tpr, fpr, level) for fpr in (controls[worst], NOTHING))
+        low, high = (interval(evidence.tpr, fpr, level) for fpr in (worst, NOTHING))
         found[method] = low[0], high[1]
     return found

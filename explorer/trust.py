@@ -2,7 +2,7 @@
 
 from math import exp
 
-from explorer.rates import pooled, share
+from explorer.rates import Count, clopper_pearson, pooled, with_interval
 from explorer.reachability import (
     CODEC_SAW,
     LATENT,
@@ -44,12 +44,13 @@ def reasons(
         )
     rows = {
         "What counts as a hit": hit,
-        "True positives": f"{share(found.tpr.hits, found.tpr.n, level)} of {found.tpr.size} test images of "
+        "True positives": f"{_share(found.tpr, level)} of {found.tpr.size} test images of "
         "the class, as the GAN could at best show them",
     }
-    for control, count in found.fpr.items():
+    among_oracles = {f"{control}, among oracles' samples": c for control, c in found.oracle_fpr.items()}
+    for control, count in {**found.fpr, **among_oracles}.items():
         rows[f"False positives: {control}"] = (
-            f"{share(count.hits, count.n, level)} of {count.size}" if count.n else
+            f"{_share(count, level)} of {count.size}" if count.n else
             "not counted: a judge that learnt these gives every picture the same answer"
         )  # fmt: skip
     rows["Hits by seed"] = "; ".join(
@@ -65,7 +66,7 @@ def reasons(
     for judge, asked in report["judges"].items():
         rights = zip(asked, counts(asked.values()), strict=True)
         rows[f"The {JUDGES.get(judge, judge)} names the right class"] = ", ".join(
-            f"{told(kind)} {share(c.hits, c.n, level)}" for kind, c in rights
+            f"{told(kind)} {_share(c, level)}" for kind, c in rights
         )
     rows["GANs that were asked"] = gans_asked(report, generator)
     passed = {source: pooled(counts(entries)) for source, entries in gate["passed"].items()}
@@ -92,6 +93,11 @@ def reasons(
     if verdict.limits and verdict.kind != Kind.INCONCLUSIVE:  # which says them in its sentence
         rows["What the verdict rests on"] = "; ".join(verdict.limits)
     return rows
+
+
+def _share(count: Count, level: float) -> str:
+    """A share with its exact interval, as the ladder has it."""
+    return with_interval(count.rate, clopper_pearson(count.hits, count.n, level)) if count.n else "-"
 
 
 def _between(ends: tuple[float, float]) -> str:

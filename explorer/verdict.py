@@ -53,8 +53,9 @@ class Evidence:
     pixels, which has no codec, the originals twice. tpr: hits among test images in the form in which samples
     come. fpr: hits by false-positive control. produced: hits by seed. attribution: by control that no GAN
     takes part in, and by its seeds. searches: by kind of target, or UNTRAINED for the generator that was
-    searched; OTHER may be missing. oracle: by seed of generators trained with the class; blind: by seed of
-    the same kind without it. shared: what seeds have in common besides the codec, for the sentence. seen:
+    searched; OTHER may be missing. oracle: by seed of generators trained with the class; oracle_fpr: as fpr,
+    of controls that were counted among oracles' own samples; blind: by seed of the same kind without the
+    class. shared: what seeds have in common besides the codec, for the sentence. seen:
     whether the generator was trained with it; then what fits its images makes it, too, and nothing is
     attributed. codec: whether there is one. uncalibrated: calibration pictures, where they are too few for a
     threshold, and how many that takes. What was not measured is left empty.
@@ -69,6 +70,7 @@ class Evidence:
     attribution: Mapping[str, Sequence[Count]] = field(default_factory=dict)
     searches: Mapping[str, Search] = field(default_factory=dict)
     oracle: Sequence[Count] = ()
+    oracle_fpr: Mapping[str, Count] = field(default_factory=dict)
     blind: Sequence[Count] = ()
     shared: str = ""
     seen: bool = False
@@ -94,13 +96,30 @@ class Verdict:
     limits: tuple[str, ...]
 
 
-def worst_control(fpr: Mapping[str, Count], level: float = 0.95) -> str:
-    """The false-positive control whose rate has the largest upper bound; its rate is the FPR used."""
-    return max(fpr, key=lambda name: clopper_pearson(fpr[name].hits, fpr[name].n, level)[1])
+def worst_control(evidence: Evidence, level: float = 0.95) -> str:
+    """The false-positive control that leaves least of the share of samples: by which its lower end is lowest,
+    and where that is 0 by several, the one whose rate has the largest upper bound. Its rate is the FPR used.
+    Some control must have been counted.
+    """
+    controls, seeds = _asked(evidence.fpr), [count for count in evidence.produced if count.n]
+
+    def least(name: str) -> tuple[float, float]:
+        control = controls[name]
+        low = seed_interval(seeds, evidence.tpr, control, level)[0] if seeds else 0.0
+        return low, -clopper_pearson(control.hits, control.n, level)[1]
+
+    return min(controls, key=least)
 
 
 def _asked(fpr: Mapping[str, Count]) -> dict[str, Count]:
     return {name: count for name, count in fpr.items() if count.n}
+
+
+def _explained(counts: Sequence[Count], controls: Mapping[str, Count]) -> tuple[float, str]:
+    """The largest p-value, by false-positive control, that counts are at no higher rate, and the control."""
+    ps = {name: p_more(counts, [control]) for name, control in controls.items()}
+    hardest = max(ps, key=lambda name: ps[name])
+    return ps[hardest], hardest
 
 
 def corrected_share(evidence: Evidence, level: float = 0.95) -> tuple[float | None, float]:
@@ -110,7 +129,7 @@ def corrected_share(evidence: Evidence, level: float = 0.95) -> tuple[float | No
     seeds, controls = [count for count in evidence.produced if count.n], _asked(evidence.fpr)
     if not seeds or not controls:
         return None, 0.0
-    fpr = controls[worst_control(controls, level)]
+    fpr = controls[worst_control(evidence, level)]
     if evidence.tpr.rate <= fpr.rate:
         return None, 0.0
     pi = rogan_gladen(pooled(seeds).rate, evidence.tpr.rate, fpr.rate)
@@ -139,6 +158,7 @@ class _Found:
         self.evidence = evidence
         self.seeds = [count for count in evidence.produced if count.n]
         self.controls = _asked(evidence.fpr)
+        self.of_oracles = {**self.controls, **_asked(evidence.oracle_fpr)}
         self.attribution = {n: s for n, s in evidence.attribution.items() if any(c.n for c in s)}
         self.pi, self.low = corrected_share(evidence, level)
         self.high = 1.0
@@ -147,7 +167,7 @@ class _Found:
         self.believed: dict[str, Count] = {}  # false-positive controls and, by no name, that there are none
         self.ends: dict[str, float] = {}  # upper end of the interval, by which of them is believed
         if self.controls:
-            self.worst = worst_control(self.controls, level)
+            self.worst = worst_control(evidence, level)
             self.fpr = self.controls[self.worst]
         if self.pi is not None:
             # Samples may fool the judges less often than any control does: the upper end allows for it.
@@ -157,7 +177,7 @@ class _Found:
                 for name, fpr in self.believed.items()
             }
             self.high = max(self.ends.values())
-            self.p_produced = p_more(self.seeds, [self.fpr])
+            self.p_produced, _ = _explained(self.seeds, self.controls)
         if self.attribution:
             ps = {name: p_more(self.seeds, seeds) for name, seeds in self.attribution.items()}
             self.hardest = max(ps, key=lambda name: ps[name])
@@ -253,10 +273,11 @@ def _unjudged(found: _Found, tail: float) -> list[str]:
     missing = [name for name, count in asked.items() if not count.n]
     if missing:
         return [f"the judges were not asked about {listed(missing)} of the class"]
-    if p_more([evidence.originals], [found.fpr]) > tail:
+    p, control = _explained([evidence.originals], found.controls)
+    if p > tail:
         return [
-            f"the judges recognise {_share(evidence.originals)} photographs, and {_share(found.fpr)} of "
-            f"{found.worst}; a better judge would settle it"
+            f"the judges recognise {_share(evidence.originals)} photographs, and "
+            f"{_share(found.controls[control])} of {control}; a better judge would settle it"
         ]
     return []
 
@@ -279,10 +300,11 @@ def _represented(evidence: Evidence, level: float) -> bool | None:
 def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
     """What stands between the counts and a claim about what is produced."""
     evidence, limits = found.evidence, []
-    if p_more([evidence.tpr], [found.fpr]) > tail:
+    p, control = _explained([evidence.tpr], found.controls)
+    if p > tail:
         limits.append(
-            f"the judges find {_share(evidence.tpr)} true samples but also {_share(found.fpr)} of "
-            f"{found.worst}; a better judge would settle it"
+            f"the judges find {_share(evidence.tpr)} true samples but also "
+            f"{_share(found.controls[control])} of {control}; a better judge would settle it"
         )
     if len(found.seeds) < SEEDS:
         limits.append(f"{len(found.seeds)} of {SEEDS} seeds were sampled; more seeds would settle it")
@@ -295,6 +317,13 @@ def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
         limits.append(undetected)
     elif len(oracle) < SEEDS and not limits:
         limits.append(f"{len(oracle)} of {SEEDS} oracles were sampled; more would settle it")
+    elif not limits and not is_produced and evidence.seen:  # it is its own oracle, so no bound denies it
+        told = "holds only until the number of classes is allowed for" if found.low else "is not shown"
+        limits.append(
+            f"{_share(pooled(found.seeds))} samples are taken for it; that these are more than false "
+            f"positives explain ({_share(found.fpr)} of {found.worst}) {told}; more test images or seeds "
+            "would settle it"
+        )
     elif not limits and not is_produced:
         control, made = _least_denied(found, oracle)
         if found.ends[control] >= made:
@@ -310,11 +339,13 @@ def _untested(found: _Found, tail: float, is_produced: bool) -> list[str]:
 def _least_denied(found: _Found, oracle: Sequence[Count]) -> tuple[str, float]:
     """The control by which the upper end is least below what oracles make, and what they make by it.
 
-    Whatever explains false positives does so in oracles' samples too. Nobody knows which control does, so a
-    bound must deny what oracles make by each of them.
+    Whatever explains false positives does so in oracles' samples too, where it is counted among these if it
+    was counted among samples. Nobody knows which control does, so a bound must deny what oracles make by each
+    of them. By one that is no rarer than true positives they make nothing.
     """
     rate, tpr = pooled(oracle).rate, found.evidence.tpr.rate
-    made = {name: rogan_gladen(rate, tpr, fpr.rate) for name, fpr in found.believed.items()}
+    rates = {name: found.of_oracles.get(name, fpr).rate for name, fpr in found.believed.items()}
+    made = {name: rogan_gladen(rate, tpr, fpr) if fpr < tpr else 0.0 for name, fpr in rates.items()}
     control = max(made, key=lambda name: found.ends[name] - made[name])
     return control, made[control]
 
@@ -334,7 +365,7 @@ def _undetected(oracle: Sequence[Count], found: _Found, tail: float) -> str:
     difference.
     """
     blind = [count for count in found.evidence.blind if count.n]
-    explained = [p_more([count], [found.fpr]) > tail for count in oracle]
+    explained = [_explained([count], found.of_oracles)[0] > tail for count in oracle]
     highest = max(blind, key=lambda count: count.rate, default=Count(0, 0))  # of no n, so never beaten
     above = [p_more([count], [highest]) <= tail for count in oracle]
     chance = chance_above_all(len(oracle), len(blind), sum(above))
@@ -348,8 +379,9 @@ def _undetected(oracle: Sequence[Count], found: _Found, tail: float) -> str:
             f"{len(blind)} generators that never saw it, which chance alone brings {percent(chance)} of the "
             f"time, more than the {percent(tail)} that are allowed; more seeds would settle it"
         )
+    trained = "of the GANs, which were" if found.evidence.seen else "oracles"
     return (
-        f"the class was detected in {detected} of {len(oracle)} oracles trained with it; a better judge, "
+        f"the class was detected in {detected} of {len(oracle)} {trained} trained with it; a better judge, "
         "codec or generator, or more samples, would settle it"
     )
 

@@ -146,8 +146,8 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
             st.markdown(claim_table(report, alpha, level))
             st.caption(
                 f"Produced: with its {100 * level:g} % interval over seeds, corrected for judges' errors. "
-                "Other shares are hits as counted, with intervals over seeds where there are several, and "
-                "Wilson intervals otherwise."
+                "Other shares are hits as counted, with exact (Clopper-Pearson) intervals, which allow for "
+                "what seeds differ where there are several."
             )
     for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
         if only in ("", name):
@@ -155,7 +155,8 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
     with st.expander("The scale: all classes", icon=":material/table:"):
         st.markdown(rates_table(report, generator, alpha, level))
         st.caption(
-            f"Shares of hits, with {100 * level:g} % intervals: over seeds where there are several, Wilson "
-            "intervals otherwise. Images that were remade several times count for what that is worth."
+            f"Shares of hits, with exact (Clopper-Pearson) {100 * level:g} % intervals, which allow for what "
+            "seeds differ where there are several. Images that were remade several times count for what that "
+            "is worth. False positives are those that leave least of the class's share of samples."
         )
     show_downloads(bundle, report, alpha, level, only)

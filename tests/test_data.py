@@ -452,7 +452,7 @@ def test_a_photograph_taken_sideways_is_turned_upright():
 # Crops
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_crop_never_leaves_the_image(data):
     """White surrounds would betray it: the image is black, and so must be every crop."""

@@ -100,7 +100,7 @@ def test_structure_tells_noise_from_replays_and_places_what_lies_between(shift, 
     assert found["replays"]["n"] == 200  # only the half that the classifier did not learn on
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_scrambling_phases_keeps_colours_and_spectrum_and_moves_everything(seed):
     rng = np.random.default_rng(seed)

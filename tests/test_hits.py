@@ -72,6 +72,18 @@ def test_the_gate_lets_its_share_of_real_pictures_through():
     assert (distances <= gate(distances, 0.95)).mean() == pytest.approx(0.95, abs=0.002)
 
 
+@given(st.integers(1, 60), st.floats(0.01, 1))
+def test_few_pictures_let_no_smaller_share_through_the_gate(n, share):
+    """The gate is the distance of one of them, itself within it, and the next nearer would be too few."""
+    distances = np.random.default_rng(n).permutation(n).astype(float)
+    within = gate(distances, share)
+    assert within in distances
+    scores, none = np.ones((n, 2)), np.zeros(2)
+    passing = is_hit(scores, distances, none, within).sum()
+    assert passing == (distances <= within).sum() >= share * (n - 1)
+    assert passing - 1 < share * (n - 1) + 1
+
+
 @given(st.integers(1, 20), st.integers(0, 2**32 - 1), st.floats(0.01, 100))
 def test_realism_is_the_cosine_distance_to_the_nearest_real_picture(n, seed, factor):
     rng = np.random.default_rng(seed)

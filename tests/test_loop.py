@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import one_sentence
@@ -74,7 +74,6 @@ class Job:
 
 
 @given(st.integers(0, 9), st.integers(1, 60), st.integers(1, 40), st.integers(1, 4))
-@settings(deadline=None)
 def test_every_image_is_used_equally_often_whatever_the_batch(seed, n, batch, epochs):
     steps = -(-n * epochs // batch)
     order = np.concatenate([batch_indices(seed, s, batch, n) for s in range(steps)])

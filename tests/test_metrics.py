@@ -28,7 +28,7 @@ def exact_sample(mean: np.ndarray, deviation: np.ndarray, n: int = 64) -> np.nda
     return raw * deviation + mean
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(*[st.floats(-3, 3)] * 2, *[st.floats(0.1, 3)] * 2), min_size=2, max_size=5))
 def test_frechet_distance_of_diagonal_gaussians_has_its_closed_form(rows):
     mean_a, mean_b, sd_a, sd_b = np.array(rows).T
@@ -127,7 +127,7 @@ def test_a_collapsed_generator_keeps_precision_and_loses_recall_and_coverage():
 
 
 @given(st.integers(0, 50), st.integers(1, 8))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_swapping_the_sets_swaps_precision_and_recall(seed, k):
     a, b = points(seed, 40), points(seed + 100, 40, 0.5)
     there, back = manifold_measures(a, b, k), manifold_measures(b, a, k)

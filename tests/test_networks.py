@@ -41,7 +41,7 @@ def configs(draw: st.DrawFn) -> AutoencoderConfig:
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(configs(), st.integers(1, 3))
 def test_codes_and_round_trips_have_the_shapes_that_the_configuration_says(config, n):
     model = Autoencoder(config)
@@ -71,7 +71,7 @@ def test_a_configuration_survives_json_lists():
     assert AutoencoderConfig(widths=[48, 96, 160]) == AutoencoderConfig()  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9), st.integers(0, 3))
 def test_generator_and_discriminator_have_the_shapes_that_the_configuration_says(z, latent, width, blocks):
     config = GanConfig(z, latent, width, blocks)
@@ -147,7 +147,7 @@ def test_no_batch_statistics_an_output_depends_on_its_own_input_alone(model, sha
     assert {name.split(".")[-1] for name, _ in model.named_buffers()} <= fixed
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(1, 9), st.integers(1, 8), st.integers(1, 3), st.sampled_from([2, 4, 8]))
 def test_convolutions_have_the_shapes_that_the_configuration_says(z, latent, channels, side):
     config = GanConfig(z, latent, 4, 1, "conv", (channels, side, side))
@@ -281,7 +281,7 @@ def test_a_gan_that_cannot_be_built_is_refused(change):
         GanConfig(**change)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 9), st.lists(st.integers(1, 8), min_size=1, max_size=4), st.data())
 def test_pixel_gans_have_the_shapes_that_the_configuration_says(z, widths, data):
     network = data.draw(st.sampled_from(["residual", "dcgan"]))

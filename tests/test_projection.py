@@ -17,14 +17,14 @@ def cloud(seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(st.integers(0, 10_000))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_real_code_lands_on_its_own_point(seed):
     codes, positions = cloud(seed)
     np.testing.assert_allclose(place(codes, codes, positions), positions, atol=1e-5)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 8))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_new_code_lands_between_its_nearest_neighbours(seed, k):
     codes, positions = cloud(seed)
     new = np.random.default_rng(seed + 1).normal(size=(20, 6)).astype(np.float32)

@@ -4,14 +4,16 @@ import copy
 import csv
 import io
 
+import pytest
+
 from explorer.bundle_reading import open_bundle
 from explorer.counts_table import counts_csv
-from explorer.rates import Count, clopper_pearson, wilson_interval
-from explorer.reachability import conclusive, evidence, judged, judged_among
+from explorer.rates import Count, clopper_pearson, with_interval
+from explorer.reachability import PERMUTED, conclusive, evidence, generators, judged, judged_among
 from explorer.reachability_tables import claim_table, rates_table, summary
-from explorer.replication import effective_count
-from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Kind
-from tests.support import ROOT, remade_eight_times, tiny_reachability
+from explorer.replication import effective_count, rate_interval
+from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Kind, worst_control
+from tests.support import ROOT, SHIPPED, remade_eight_times, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
 
@@ -51,13 +53,13 @@ def test_seeds_that_differ_widen_the_interval_of_their_hits():
     (row,) = cells(claim_table(tiny_reachability("0123", "3", {0.01: hits}), 0.01))
     low, high = clopper_pearson(*effective_count([Count(k, 10_000) for k in hits]))
     assert row["samples hit"] == f"0.00258 [{low:.5f}, {high:.5f}] of 50,000"
-    assert high > 2 * wilson_interval(sum(hits), 50_000)[1]
+    assert high > 2 * clopper_pearson(sum(hits), 50_000)[1]
 
 
 def test_intervals_have_the_level_that_is_asked_for():
     heading = "representable: round trips (photographs)"
     for level in (0.95, 0.99):
-        low, high = wilson_interval(228, 300, level)
+        low, high = clopper_pearson(228, 300, level)
         assert cells(claim_table(FOUND, 0.01, level))[0][heading].startswith(
             f"0.760 [{low:.3f}, {high:.3f}] of 300"
         )
@@ -68,9 +70,34 @@ def test_intervals_have_the_level_that_is_asked_for():
 
 def test_it_names_the_control_without_a_gan_that_is_hit_most():
     """Interpolations are, 9 times; a Gaussian 5 and a mixture 6 times of 10,000."""
-    low, high = wilson_interval(9, 10_000)
+    low, high = clopper_pearson(9, 10_000)
     (row,) = cells(claim_table(FOUND, 0.01))
     assert row["hit most without a GAN"] == f"interpolations: 0.00090 [{low:.5f}, {high:.5f}] of 10,000"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_the_false_positives_that_are_shown_are_those_that_the_verdict_uses(path):
+    """Not those of the largest rate, which may be a lower one that is better known."""
+    report = open_bundle(path).reachability
+    assert report is not None
+    for generator in generators(report):
+        for row in cells(rates_table(report, generator, 0.01)):
+            e = evidence(report, row["class"].rpartition(" (")[0], generator, 0.01)
+            used = e.fpr[worst_control(e)]
+            assert (
+                row["false positives"] == f"{with_interval(used.rate, rate_interval([used]))} of {used.size}"
+            )
+
+
+def test_false_positives_of_oracles_are_those_among_their_own_samples():
+    report = with_pixels()
+    placebo = report["classes"]["3"]["levels"]["0.01"]["permuted labels"]
+    placebo["oracle"] = {"hits": 7, "n": 50_000}
+    found = evidence(report, "3", "latent", 0.01)
+    assert found.oracle_fpr == {PERMUTED: Count(7, 50_000)}
+    assert found.fpr[PERMUTED] == Count(placebo["latent"]["hits"], placebo["latent"]["n"])
+    assert evidence(report, "3", "pixel", 0.01).oracle_fpr == {}  # no oracle of its kind was asked
+    assert evidence(report, "0", "latent", 0.01).oracle_fpr == {}  # a seen class has none
 
 
 def test_another_alpha_is_another_row():

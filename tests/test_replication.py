@@ -155,6 +155,17 @@ def test_independent_answers_are_worth_as_much_as_is_ever_believed():
     assert worth.rate == pytest.approx(asked.mean(), rel=1e-3)
 
 
+def test_only_images_that_are_ever_hit_tell_how_alike_answers_are():
+    """12 of 100 images are hit twice of four times: p = 0.06, and by hand (docs/reachability.md) its variance
+    is 2.667e-4. A t of 11 degrees of freedom, 2.201, stands for a z of 1.960.
+    """
+    asked = np.zeros((4, 100), bool)
+    asked[:2, :12] = True
+    n = 0.06 * 0.94 / 2.6667e-4 * (1.960 / 2.201) ** 2
+    assert n == pytest.approx(167.7, abs=0.1)
+    assert worth_of_repeats(asked) == Count(int(0.06 * n), 167)
+
+
 def test_of_too_few_images_the_first_answers_count():
     asked = np.zeros((8, 500), bool)
     asked[1:, : FEW - 1] = True

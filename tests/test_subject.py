@@ -4,7 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -33,7 +33,6 @@ def blob(rows: int, columns: int, row: float, column: float, spread: float) -> n
     return np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * spread**2)).astype(np.float32)
 
 
-@settings(deadline=None)
 @given(maps, sides, sides)
 def test_every_box_is_a_square_inside_the_image_and_within_its_bounds(evidence, width, height):
     box = box_from_map(evidence, width, height)
@@ -53,7 +52,6 @@ def test_a_centred_blob_gives_a_centred_box(width, height):
     assert box.top + box.height / 2 == pytest.approx(0.5)
 
 
-@settings(deadline=None)
 @given(sides, sides, st.sampled_from([0.0, -1.0]))
 def test_no_evidence_gives_the_central_square(width, height, level):
     box = box_from_map(np.full((9, 9), level, np.float32), width, height)

@@ -332,10 +332,76 @@ def test_a_share_above_0_until_the_number_of_classes_is_allowed_for_is_denied_by
     assert "no more (0.3 %) are where a generator was trained with it" in undecided.sentence
 
 
-def test_the_control_with_the_largest_upper_bound_is_the_fpr_used() -> None:
-    assert worst_control({"a": Count(3, 3_000), "b": Count(2, 3_000), "c": Count(0, 100)}) == "c"
+def test_where_nothing_is_left_by_several_controls_the_one_with_the_largest_upper_bound_is_used() -> None:
+    controls = {"a": Count(3, 3_000), "b": Count(2, 3_000), "c": Count(0, 100)}
+    assert worst_control(replace(SAMOYED, fpr=controls)) == "c"
+    assert worst_control(replace(SAMOYED, fpr=controls, produced=())) == "c"
     found = verdict(replace(PRODUCED, fpr={"many": Count(3, 3_000), "few": Count(0, 100)}))
     assert found.kind is not Kind.PRODUCED  # 0 of 100 does not exclude the rate that was found
+
+
+def test_a_claim_holds_against_every_control() -> None:
+    """0 of 145 have the larger upper bound (0.025), and seeds that differ are still more; than 400 of 20,000,
+    a lower rate that is better known, they are not.
+    """
+    few, many = {"few": Count(0, 145)}, {"many": Count(400, 20_000)}
+    noisy = replace(SAMOYED, produced=seeds(180, 420, 250, 490, 310), oracle=seeds(*[3_000] * 5))
+    alone = [verdict(replace(noisy, fpr=fpr)) for fpr in (few, many)]
+    assert [found.kind for found in alone] == [Kind.PRODUCED, Kind.REPRESENTABLE]
+    both = verdict(replace(noisy, fpr=few | many))
+    assert both.kind is Kind.REPRESENTABLE
+    assert both.p_value == max(found.p_value for found in alone)
+    assert worst_control(replace(noisy, fpr=few | many)) == "many"
+    clear = replace(noisy, produced=seeds(900, 950, 870, 910, 930))
+    lows = [verdict(replace(clear, fpr=fpr)).low for fpr in (few, many)]
+    both = verdict(replace(clear, fpr=few | many))
+    assert both.kind is Kind.PRODUCED
+    assert both.low == min(lows)
+    assert both.pi == pytest.approx((0.0912 - 0.02) / (0.6 - 0.02))
+
+
+def test_photographs_and_true_samples_must_be_told_from_every_control_too() -> None:
+    for change in ({"originals": Count(6, 300)}, {"tpr": Count(6, 300)}):
+        fpr = {"few": Count(0, 100_000), "many": Count(900, 60_000)}
+        found = verdict(replace(SAMOYED, fpr=fpr, **change))
+        assert "900 of 60,000 of many; a better judge would settle it" in found.sentence
+
+
+def test_false_positives_of_oracles_are_counted_among_their_own_samples() -> None:
+    """Judges with permuted labels take 4 % of the oracles' samples for the class, and true ones are 4.1 %."""
+    fpr = {"permuted labels": Count(50, 50_000)}
+    denied = replace(SAMOYED, fpr=fpr, blind=())
+    assert verdict(denied).kind is Kind.REPRESENTABLE
+    own = {"permuted labels": Count(2_000, 50_000)}
+    found = verdict(replace(denied, oracle_fpr=own, oracle=seeds(*[430] * 5)))
+    assert found.kind is Kind.INCONCLUSIVE
+    assert "detected in 0 of 5 oracles" in found.sentence
+    found = verdict(replace(denied, oracle_fpr=own, oracle=seeds(*[480] * 5)))
+    assert found.kind is Kind.REPRESENTABLE
+    assert "against 1.4 %" in found.limits[-1]  # (0.048 - 0.04) / (0.6 - 0.04)
+    none = {"permuted labels": Count(40_000, 50_000)}  # no rarer than true positives: oracles make nothing
+    found = verdict(replace(denied, oracle_fpr=none, blind=seeds(8, 12, 9, 11, 7)))
+    assert "and no more (0 %) are where a generator was trained with it" in found.sentence
+
+
+def test_a_seen_class_is_told_why_nothing_is_claimed_and_not_that_its_oracle_makes_no_more() -> None:
+    weak = replace(
+        SAMOYED, produced=seeds(60, 30, 25, 70, 45), oracle=seeds(60, 30, 25, 70, 45), seen=True,
+        fpr={"few": Count(3, 3_000)},
+    )  # fmt: skip
+    others = [replace(SAMOYED, name=f"breed {i}", seen=True) for i in range(11)]
+    weakest = replace(weak, oracle=seeds(*[400] * 5))  # what would detect it
+    crowd = verdicts([weakest, *others])[0]
+    assert crowd.kind is Kind.INCONCLUSIVE
+    assert (
+        "230 of 50,000 samples are taken for it; that these are more than false positives explain (3 of "
+        "3,000 of few) holds only until the number of classes is allowed for"
+    ) in crowd.sentence
+    none = verdict(replace(weakest, produced=seeds(8, 12, 9, 11, 7)))
+    assert "47 of 50,000 samples are taken for it; that these are" in none.sentence
+    assert "(3 of 3,000 of few) is not shown; more" in none.sentence
+    undetected = verdict(replace(weak, produced=seeds(8, 12, 9, 11, 7), oracle=seeds(8, 12, 9, 11, 7)))
+    assert "detected in 0 of 5 of the GANs, which were trained with it" in undetected.sentence
 
 
 def test_more_classes_need_stronger_counts() -> None:

@@ -108,7 +108,7 @@ class KnownTruth:
         self.run.learn()
         for kind in (PHOTOGRAPHS, ROUND_TRIPS):
             self.run.judge_real(kind)
-        for repeat in range(self.run.remakes):
+        for repeat in range(self.run.remakes()):
             self.run.judge_remade(repeat)
         self.run.sources.enter_controls()
         for name in (UNTRAINED, *ATTRIBUTION):

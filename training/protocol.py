@@ -82,7 +82,8 @@ class ReachabilityOptions(PictureSourceOptions):
     """Samples drawn from each generator and control."""
     remakes: int = 8
     """How often test images are remade as a GAN in two stages could at best show them, with other detail each
-    time; once with --cheap. More say more of the same images."""
+    time: rounded up to equally often by each second stage; once with --cheap. More say more of the same
+    images."""
     targets: int = 32
     """Images of each class that are searched for."""
     restarts: int = 4
@@ -276,10 +277,15 @@ class Reachability:
         name = f"real-{kind.replace(' ', '-')}"
         self.judged.real[kind] = self.score(name, kind, lambda: self.real(kind, self.judged_rows))
 
-    @property
-    def remakes(self) -> int:
-        """How often test images are remade: once where no detail is generated, or nothing is claimed."""
-        return 1 if self.sources.stages == 1 or self.options.cheap else self.options.remakes
+    def remakes(self, seeds: int = 1) -> int:
+        """How often test images are remade: once where no detail is generated, or nothing is claimed, or else
+        as often as asked, and by each of as many second stages as there are seeds equally often.
+        """
+        o = self.options
+        if self.sources.stages == 1 or o.cheap:
+            return 1
+        turns = 1 if o.share_detail or LATENT not in o.generators else seeds
+        return -(-o.remakes // turns) * turns
 
     def judge_remade(self, repeat: int) -> None:
         """Judge the same images as the GANs could at best show them, each time with other detail.

@@ -146,8 +146,9 @@ def stages(
         todo.append((f"judging samples of {words}", partial(run.judge_samples, a.name, a.seed)))
         if a.searched:
             todo.append((f"searching the range of {words}", partial(run.search_range, a.name, a.seed)))
-    for i in range(run.remakes):  # last: the GANs remake images
-        todo.append((f"judging remade images, {i + 1} of {run.remakes}", partial(run.judge_remade, i)))
+    remakes = run.remakes(len(seeds))
+    for i in range(remakes):  # last: the GANs remake images
+        todo.append((f"judging remade images, {i + 1} of {remakes}", partial(run.judge_remade, i)))
     for kind, of in ((TRAINING_CUT, LATENT), (TRAINING, PIXEL)):
         if of in options.generators:
             todo.append((f"judging {kind}", partial(run.judge_training, kind)))
