@@ -134,6 +134,7 @@ def test_a_path_has_as_many_points_as_asked_evenly_spaced(spherical):
     np.testing.assert_array_equal(points[[0, -1]], [a, b])
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     np.testing.assert_allclose(steps, steps[0], rtol=1e-5)
+    assert np.linalg.norm(points[4]) == pytest.approx(3 if spherical else 3 / np.sqrt(2))
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(1, 1, 1), (40, 70, 5), (2100, 30, 30)])

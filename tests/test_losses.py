@@ -43,6 +43,20 @@ def test_non_saturating_losses_are_cross_entropies_of_the_sigmoid(real, fake):
     assert generator_loss(a, b, "non-saturating").item() == pytest.approx(-math.log(sigmoid(fake)))
 
 
+@given(
+    st.lists(st.tuples(scores, scores), min_size=1, max_size=6),
+    st.sampled_from(["relativistic", "non-saturating"]),
+)
+def test_the_loss_of_a_batch_is_the_mean_of_its_pairs_losses(pairs, kind):
+    real, fake = torch.tensor(pairs, dtype=torch.float64).T
+    for loss in (discriminator_loss, generator_loss):
+        each = [loss(r[None], f[None], kind).item() for r, f in zip(real, fake, strict=True)]
+        assert loss(real, fake, kind).item() == pytest.approx(sum(each) / len(each))
+    _, report = discriminator_objective(lambda x: x, real, fake, kind=kind, gamma=0, every=1, step=0)
+    gaps = [r - f for r, f in pairs]
+    assert report["score_gap"].item() == pytest.approx(sum(gaps) / len(gaps), abs=1e-9)
+
+
 def test_the_discriminator_gains_where_the_generator_loses():
     real, fake = torch.tensor([2.0]), torch.tensor([-1.0])
     for kind in ("relativistic", "non-saturating"):
@@ -129,6 +143,16 @@ def test_the_ssim_part_is_that_of_the_same_images_as_non_negative_numbers():
         bytes_a, bytes_b, data_range=255.0, kernel_size=7, sigma=1.0
     )
     assert reconstruction(a, b, l2=0, l1=0, ssim=1).item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_ssim_of_flat_images_is_wangs_luminance_term():
+    """Of constants u and v, from 0 to 2: (2 u v + c) / (u^2 + v^2 + c) with c = (0.01 * 2)^2, whatever part
+    of the range they span.
+    """
+    a, b = torch.full((2, 3, 16, 16), -0.95), torch.full((2, 3, 16, 16), -0.9)
+    u, v, c = 0.05, 0.1, 0.0004
+    expected = 1 - (2 * u * v + c) / (u * u + v * v + c)
+    assert reconstruction(a, b, l2=0, l1=0, ssim=1).item() == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_ssim_part_prefers_a_shift_of_brightness_to_noise_of_equal_energy():

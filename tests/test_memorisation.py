@@ -44,6 +44,15 @@ def test_copies_are_told_from_bland_points_near_everything():
     assert copies["copied"] / copies["n"] > 0.9
 
 
+def test_a_copy_is_near_one_training_image_alone_at_whatever_distance():
+    """At 1 from one image and 9 from the next, where unseen ones lie 0.2 and 0.3 from two."""
+    training = np.array([[0.0], [10.0], [100.0], [100.5]], np.float32)
+    unseen = np.linspace(100.2, 100.21, 40, dtype=np.float32)[:, None]
+    found = memorisation_test(np.array([[1.0], [100.25]], np.float32), unseen, training, training + 0.1)
+    assert (found["samples"]["copied"], found["samples"]["closer"]) == (1, 0)
+    assert found["ratio_threshold"] == pytest.approx(2 / 3, rel=0.01)
+
+
 def test_a_share_of_replays_is_seen_in_the_lower_tail():
     mixed = np.concatenate([TRAINING[:100] + 0.01 * normal(5, 100), normal(6, 900)])
     clean = run(normal(6, 900))["samples"]["closer"]

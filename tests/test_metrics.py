@@ -99,6 +99,8 @@ def test_dead_dimensions_are_those_that_hardly_vary():
     assert dead_dimensions(reference, reference) == 0
     assert dead_dimensions(reference * [1, 1, 0.01, 0], reference) == 0.5
     assert dead_dimensions(reference * [1, 1, 0.5, 1], reference) == 0
+    wide = reference * [1, 10, 100, 1000]  # a tenth is one of what the dimension itself varies
+    assert dead_dimensions(wide * [0.09, 0.11, 0.09, 0.11], wide) == 0.5
 
 
 def points(seed: int, n: int, shift: float = 0.0) -> np.ndarray:
