@@ -6,7 +6,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from explorer.rates import Count, clopper_pearson
-from explorer.reachability import CUT, LEVEL, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS, Report, alphas, counts
+from explorer.reachability import (
+    CUT,
+    LEVEL,
+    PERMUTED,
+    PHOTOGRAPHS,
+    ROUND_TRIPS,
+    Report,
+    alphas,
+    counts,
+    has_thresholds,
+)  # fmt: skip
 
 COLUMNS = (
     "class", "held_out", "rung", "source", "targets", "seed", "alpha", "hits", "n", "rate",
@@ -29,7 +39,9 @@ def with_intervals(found: Any, level: float = LEVEL) -> Any:
 
 
 def counts_csv(report: Report, level: float = LEVEL) -> str:
-    """CSV with a row for each class, false-alarm rate, source of pictures and seed."""
+    """CSV with a row for each class, false-alarm rate, source of pictures and seed; without hits where there
+    were no thresholds to ask with.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -37,11 +49,12 @@ def counts_csv(report: Report, level: float = LEVEL) -> str:
     for name, found in report["classes"].items():
         for alpha in alphas(report):
             for rung, source, targets, seed, count in _rows(report, name, alpha):
-                low, high = clopper_pearson(count.hits, count.n, level)
-                writer.writerow(
-                    [name, found["held_out"], rung, source, targets, seed, f"{alpha:g}", count.hits, count.n,
-                     f"{count.rate:.6g}", f"{low:.6g}", f"{high:.6g}", method, count.worth_of]
-                )  # fmt: skip
+                hits: list[object] = ["", count.n, "", "", "", ""]  # nothing was asked
+                if has_thresholds(report, name, alpha):
+                    ends = (f"{end:.6g}" for end in clopper_pearson(count.hits, count.n, level))
+                    hits = [count.hits, count.n, f"{count.rate:.6g}", *ends, method]
+                what = [name, found["held_out"], rung, source, targets, seed, f"{alpha:g}"]
+                writer.writerow([*what, *hits, count.worth_of])
     return text.getvalue()
 
 

@@ -14,9 +14,19 @@ from explorer.gallery import Card, Picture, real_pictures
 from explorer.networks import Autoencoder
 from explorer.photographs import Photographs
 from explorer.points import Point, label_of
-from explorer.reachability import ROUND_TRIPS
+from explorer.reachability import PIXEL, ROUND_TRIPS
 
 Examples = Mapping[str, Any]
+# What people are told beside each kind
+ROUND_TRIPS_SAID = "the test images that the judges recognise best through the codec"
+FINDS_SAID = (
+    "what the search found, beside the round trip of its target; above, how far from it, where 1 is as far "
+    "as the target's nearest training image"
+)
+SAMPLES_SAID = (
+    "picked by the judges, beside the round trip of the nearest image of the class; above, the lower of both "
+    "judges' probabilities, 0 % where the gate stops it"
+)
 
 
 def tiles(sheet: str, count: int) -> np.ndarray:
@@ -50,6 +60,11 @@ def best_samples(bundle: Bundle, model: Autoencoder, examples: Examples, source:
     found = examples["samples"][source]
     titles = [f"{score:.1%}" for score in found["probability"]]
     return _pairs(bundle, model, found["sheet"], found["nearest"], titles, "sample", "nearest real")
+
+
+def sources_of(examples: Examples, kind: str, generator: str) -> list[str]:
+    """Whose pictures of a kind there are: a GAN's of this kind, its oracle's and its untrained one's."""
+    return [source for source in examples[kind] if (PIXEL in source) == (generator == PIXEL)]
 
 
 def _pairs(

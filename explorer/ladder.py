@@ -21,6 +21,7 @@ from explorer.reachability import (
     counts,
     evidence,
     found_of,
+    has_thresholds,
     oracle,
     untrained,
 )
@@ -28,6 +29,13 @@ from explorer.replication import rate_interval
 from explorer.verdict import percent, worst_control
 
 Role = Literal["class", "oracle", "control"]
+CAPTION = (  # what people are told beside it
+    "Shares of pictures that are hits, with exact (Clopper-Pearson) intervals that allow for what seeds "
+    "differ; the coloured band spans the seen classes. The last axis grows with the square root. The "
+    "sentence allows for what the judges miss, and its lower end for their false alarms (an upper end takes "
+    "every hit to show the class); the marks are as counted, and images that were remade several times count "
+    "as fewer pictures that are independent."
+)
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,9 @@ def ladder(report: Report, name: str, generator: str, alpha: float, level: float
         ("Reachable on demand", "how many of its images does a search find?"),
         ("Produced", "how many samples do the judges take for it?"),
     )
+    if not has_thresholds(report, name, alpha):
+        return [Rung(title, question, (), None) for title, question in titles]
+    seen = [name for name in seen if has_thresholds(report, name, alpha)]
     rungs = []
     for i, ((title, question), row) in enumerate(zip(titles, rows, strict=True)):
         scale = [c.rate for n in seen if (c := pooled(_seeds(report, n, i, generator, alpha))).n]

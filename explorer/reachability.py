@@ -103,6 +103,13 @@ def at_level(report: Report, name: str, alpha: float) -> Mapping[str, Any]:
     return report["classes"][name]["levels"][f"{alpha:g}"]
 
 
+def has_thresholds(report: Report, name: str, alpha: float) -> bool:
+    """Whether there were calibration pictures enough for thresholds; without them nothing was asked, and the
+    report's counts of no hits are none.
+    """
+    return None not in at_level(report, name, alpha)["thresholds"]
+
+
 def untrained(generator: str) -> str:
     """What the untrained generator of a kind of GAN is called."""
     return UNTRAINED_PIXEL if generator == PIXEL else UNTRAINED
@@ -166,7 +173,9 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         shared="over one second stage" if through and report.get("detail") == SHARED else "",
         seen=not kept_out,
         codec=through,
-        uncalibrated=(level["negatives"], pictures_needed(alpha)) if None in level["thresholds"] else None,
+        uncalibrated=(
+            None if has_thresholds(report, name, alpha) else (level["negatives"], pictures_needed(alpha))
+        ),
     )
 
 

@@ -16,6 +16,7 @@ from explorer.reachability import (
     default_alpha,
     evidence,
     generators,
+    has_thresholds,
     held_out,
     judged,
     judged_among,
@@ -56,6 +57,9 @@ def claims(report: Report, alpha: float, level: float = LEVEL) -> list[Sequence[
                 low, high = percent(verdict.low, "down"), percent(verdict.high, "up")
                 made = f"{percent(verdict.pi)} [{low}, {high}], seeds: {len(e.produced)}"
             control, best = _best(e.attribution)
+            if not has_thresholds(report, name, alpha):
+                rows.append([name, generator, *["-"] * 5, verdict.kind.value])
+                continue
             rows.append([
                 name, generator, f"{trips} ({_cell([e.originals], level)})", f"{found} ({'; '.join(others)})",
                 made, _cell(e.produced, level), f"{control}: {_cell(best, level)}" if best else "-",
@@ -84,11 +88,15 @@ def rates(report: Report, generator: str, alpha: float, level: float = LEVEL) ->
     for name, found in report["classes"].items():
         e = evidence(report, name, generator, alpha)
         at = at_level(report, name, alpha)
+        called = f"{name} ({'held out' if found['held_out'] else 'seen'})"
+        if not has_thresholds(report, name, alpha):
+            rows.append([called, *["-"] * (len(rows[0]) - 1)])
+            continue
         false = [e.fpr[worst_control(e, level)]] if any(c.n for c in e.fpr.values()) else []
         searched = [_cell([e.searches[k].reached], level) if k in e.searches else "-"
                     for k in (HELD_OUT, SCRAMBLED, OTHER, UNTRAINED)]  # fmt: skip
         rows.append([
-            f"{name} ({'held out' if found['held_out'] else 'seen'})", _cell([e.originals], level),
+            called, _cell([e.originals], level),
             _cell(counts([at[ROUND_TRIPS]]), level), _cell(counts([at[CUT]]), level), _cell(false, level),
             _cell(e.produced, level), _cell(counts(at["samples"].get(oracle(generator), [])), level),
             _cell(_best(e.attribution)[1], level), *searched,

@@ -4,15 +4,31 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from explorer.bundle import Bundle
-from explorer.examples import best_finds, best_round_trips, best_samples
+from explorer.examples import (
+    FINDS_SAID,
+    ROUND_TRIPS_SAID,
+    SAMPLES_SAID,
+    best_finds,
+    best_round_trips,
+    best_samples,
+    sources_of,
+)
 from explorer.gallery import gallery
-from explorer.ladder import ladder
+from explorer.ladder import CAPTION, ladder
 from explorer.ladder_figure import ladder_figure
-from explorer.reachability import LEVEL, Report, default_alpha, generators, held_out, judged
+from explorer.reachability import LEVEL, PIXEL, Report, default_alpha, generators, held_out, judged
 from explorer.reachability_tables import claims, rates
 from explorer.trust import gans_asked, reasons
 from explorer.verdict import percent
 
+WORDS = (
+    "A round trip is encoded and decoded by the codec. A hit is a picture that two judges take for the class "
+    "and that passes a gate against pictures unlike anything real. An oracle is the same GAN trained with "
+    "the class; its doses saw less of it. A search looks in a GAN's range for images of the class; scrambled "
+    "ones have random Fourier phases. Interpolations and Gaussians are codes that no GAN had a part in. A "
+    "dash: not measured. The protocol, its formulae and limits: docs/reachability.md of the program that "
+    "wrote this."
+)
 _STYLE = """<style>
 body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#31333F;
 background:#fff}
@@ -32,7 +48,7 @@ def html_report(report: Report, bundle: Bundle, alpha: float | None = None, leve
         f"<p>False-alarm rate {percent(alpha)}, intervals {100 * level:g} %. Measured on "
         f"{escape(report['device'])} by <code>{escape(report['command'])}</code>.</p>",
     ]
-    parts.append(_table(claims(report, alpha, level)))
+    parts += [f"<p>{escape(WORDS)}</p>", _table(claims(report, alpha, level), headed=True)]
     script = True  # plotly.js, once
     for generator in generators(report):
         verdicts = judged(report, generator, alpha, level)
@@ -45,20 +61,31 @@ def html_report(report: Report, bundle: Bundle, alpha: float | None = None, leve
                 figure.to_html(full_html=False, include_plotlyjs=script, config={"displayModeBar": False}),
             ]
             script = False
+            parts.append(f"<p>{escape(CAPTION)}</p>")
             examples = report["classes"][name]["examples"]
-            parts += ["<h4>Best round trips</h4>", gallery(best_round_trips(bundle, model, examples), 64)]
-            for source in examples["searches"]:
-                parts.append(f"<h4>Nearest finds: {escape(source)}</h4>")
-                parts.append(gallery(best_finds(bundle, model, examples, source), 64))
-            for source in examples["samples"]:
-                parts.append(f"<h4>Highest-scoring samples: {escape(source)}</h4>")
-                parts.append(gallery(best_samples(bundle, model, examples, source), 64))
+            if generator != PIXEL:  # which has no codec
+                parts.append(f"<h4>Best round trips</h4><p>{escape(ROUND_TRIPS_SAID.capitalize())}.</p>")
+                parts.append(gallery(best_round_trips(bundle, model, examples), 64))
+            for kind, cards, title, words in (
+                ("searches", best_finds, "Nearest finds", FINDS_SAID),
+                ("samples", best_samples, f"Highest-scoring of {report['samples']:,} samples", SAMPLES_SAID),
+            ):
+                sources = sources_of(examples, kind, generator)
+                parts += [f"<h4>{title}</h4><p>{escape(words.capitalize())}.</p>"] if sources else []
+                for source in sources:
+                    parts.append(f"<h5>{escape(source)}</h5>")
+                    parts.append(gallery(cards(bundle, model, examples, source), 64))
             why = reasons(report, name, generator, alpha, verdicts[name], level)
             parts += ["<h4>Why believe this?</h4>", _table(why.items())]
-        parts += ["<h3>All classes</h3>", _table(rates(report, generator, alpha, level))]
+        parts += ["<h3>All classes</h3>", _table(rates(report, generator, alpha, level), headed=True)]
     return "\n".join(parts)
 
 
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+def _table(rows: Iterable[Sequence[str]], headed: bool = False) -> str:
+    """HTML of a table. headed: whether its first row are headings; if not, its first column are."""
+    lines = []
+    for i, row in enumerate(rows):
+        kinds = ["th" if (i == 0 if headed else j == 0) else "td" for j in range(len(row))]
+        cells = (f"<{kind}>{escape(cell)}</{kind}>" for kind, cell in zip(kinds, row, strict=True))
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table>{''.join(lines)}</table>"

@@ -19,7 +19,7 @@ from explorer.reachability import (
     told,
 )
 from explorer.robustness import other_intervals, robustness
-from explorer.verdict import Kind, Verdict, percent
+from explorer.verdict import Evidence, Kind, Verdict, percent
 
 JUDGES = {"head": "linear judge", "network": "network judge"}
 
@@ -42,25 +42,9 @@ def reasons(
             f"alarms on {at['negatives']:,} calibration pictures of other seen classes; what was measured on "
             "test pictures stands below"
         )
-    rows = {
-        "What counts as a hit": hit,
-        "True positives": f"{_share(found.tpr, level)} of {found.tpr.size} test images of "
-        "the class, as the GAN could at best show them",
-    }
-    among_oracles = {f"{control}, among oracles' samples": c for control, c in found.oracle_fpr.items()}
-    for control, count in {**found.fpr, **among_oracles}.items():
-        rows[f"False positives: {control}"] = (
-            f"{_share(count, level)} of {count.size}" if count.n else
-            "not counted: a judge that learnt these gives every picture the same answer"
-        )  # fmt: skip
-    rows["Hits by seed"] = "; ".join(
-        f"{who} {', '.join(f'{c.hits:,}' for c in by_seed)} of {by_seed[0].n:,} samples each"
-        for who, by_seed in (
-            (f"{generator} GAN", found.produced),
-            ("oracle, trained with the class", found.oracle if name in held_out(report) else ()),
-        )
-        if by_seed
-    )
+    rows = {"What counts as a hit": hit}
+    if None not in limits:
+        rows |= _hits(report, name, generator, found, level)
     if seen := _sum_of_seen(seen_shares(report, generator, alpha, level)):
         rows["Shares of the seen classes, in sum"] = seen
     for judge, asked in report["judges"].items():
@@ -95,6 +79,29 @@ def reasons(
     return rows
 
 
+def _hits(report: Report, name: str, generator: str, found: Evidence, level: float) -> dict[str, str]:
+    """What was counted at the thresholds, by heading."""
+    rows = {
+        "True positives": f"{_share(found.tpr, level)} of {found.tpr.size} test images of "
+        "the class, as the GAN could at best show them",
+    }
+    among_oracles = {f"{control}, among oracles' samples": c for control, c in found.oracle_fpr.items()}
+    for control, count in {**found.fpr, **among_oracles}.items():
+        rows[f"False positives: {control}"] = (
+            f"{_share(count, level)} of {count.size}" if count.n else
+            "not counted: a judge that learnt these gives every picture the same answer"
+        )  # fmt: skip
+    rows["Hits by seed"] = "; ".join(
+        f"{who} {', '.join(f'{c.hits:,}' for c in by_seed)} of {by_seed[0].n:,} samples each"
+        for who, by_seed in (
+            (f"{generator} GAN", found.produced),
+            ("oracle, trained with the class", found.oracle if name in held_out(report) else ()),
+        )
+        if by_seed
+    )
+    return rows
+
+
 def _share(count: Count, level: float) -> str:
     """A share with its exact interval, as the ladder has it."""
     return with_interval(count.rate, clopper_pearson(count.hits, count.n, level)) if count.n else "-"
@@ -120,8 +127,11 @@ def gans_asked(report: Report, generator: str) -> str:
     if report.get("detail") == SHARED:
         words[LATENT] = words[LATENT][:2]
     given = [said.format(options[name]) for name, said in words[generator] if options.get(name)]
-    new = f"{len(report['seeds'][generator])} trained anew, not the one in this bundle"
-    return new + (f"; with {' and '.join(given)}" if given else "; as that one was trained")
+    new = f"{len(report['seeds'][generator])} trained anew"
+    if generator == PIXEL:  # of which the bundle has none
+        return new + (f", with {' and '.join(given)}" if given else ", as the preset says")
+    new += ", not the one in this bundle"
+    return new + (f"; with {' and '.join(given)}" if given else "; in the same way as that one")
 
 
 def _sum_of_seen(seen: SeenShares) -> str:
@@ -135,4 +145,4 @@ def _sum_of_seen(seen: SeenShares) -> str:
         return f"{said}: more than all, so at this rate the judges err more in samples than in real images"
     if seen.total > 1:
         return f"{said}: all of them, within what counts can tell"
-    return f"{said}: the rest they do not recognise, so every share is one of recognisable samples"
+    return f"{said}: the rest the judges do not recognise, so every share is one of recognisable samples"

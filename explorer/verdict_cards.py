@@ -6,13 +6,22 @@ import streamlit as st
 
 from explorer.bundle import Bundle
 from explorer.counts_table import counts_csv
-from explorer.examples import best_finds, best_round_trips, best_samples
+from explorer.examples import (
+    FINDS_SAID,
+    ROUND_TRIPS_SAID,
+    SAMPLES_SAID,
+    best_finds,
+    best_round_trips,
+    best_samples,
+    sources_of,
+)
 from explorer.gallery import gallery
-from explorer.ladder import ladder
+from explorer.ladder import CAPTION, ladder
 from explorer.ladder_figure import ladder_figure
 from explorer.palette import TEXT, current_theme
 from explorer.photographs import Photographs
 from explorer.reachability import (
+    PIXEL,
     Report,
     default_alpha,
     generators,
@@ -43,10 +52,13 @@ def choose(report: Report, key: str) -> tuple[str, float, float]:
     """Kind of GAN, false-alarm rate and confidence level, as the user wants them, also after a visit to
     another page. key: of the widgets.
     """
-    kinds, rates = generators(report), alphas_of(report)
+    kinds, rates = generators(report), sorted(alphas_of(report))
     left, middle, right = st.columns([1, 2, 2])
     of_kind = restore(f"kind {key}", kinds[0], kinds)
-    generator = keep(of_kind, left.selectbox("Kind of GAN", kinds, disabled=len(kinds) == 1, key=of_kind))
+    generator = keep(of_kind, left.selectbox(
+        "Kind of GAN", kinds, disabled=len(kinds) == 1, key=of_kind,
+        help="latent: trained on codes, in the dual space; pixel: on the pictures themselves.",
+    ))  # fmt: skip
     alpha = default_alpha(report)
     if len(rates) > 1:  # a slider has two ends
         of_alpha = restore(f"alpha {key}", alpha, rates)
@@ -56,7 +68,11 @@ def choose(report: Report, key: str) -> tuple[str, float, float]:
             "fewer false alarms, and more of the class's own pictures missed.", key=of_alpha,
         ))  # fmt: skip
     of_level = restore(f"level {key}", 95.0)
-    level = right.slider("Confidence level", 80.0, 99.9, step=0.1, format="%.1f %%", key=of_level)
+    level = right.slider(
+        "Confidence level", 80.0, 99.9, step=0.1, format="%.1f %%", key=of_level,
+        help="How sure a claim must be, and how wide intervals are. At 95 % a claim may be wrong one time in "
+        "40.",
+    )  # fmt: skip
     return generator, alpha, keep(of_level, level) / 100
 
 
@@ -65,27 +81,24 @@ def show_pictures(
 ) -> None:
     """The pictures behind the numbers."""
     model, examples = generation_of(bundle).autoencoder, report["classes"][name]["examples"]
-    st.markdown("**Best round trips**: the test images that the judges recognise best through the codec.")
-    st.html(gallery(best_round_trips(bundle, model, examples, photographs), SIDE))
+    if generator != PIXEL:  # which has no codec
+        st.markdown(f"**Best round trips**: {ROUND_TRIPS_SAID}.")
+        st.html(gallery(best_round_trips(bundle, model, examples, photographs), SIDE))
+    highest = f"Highest-scoring of {report['samples']:,} samples"
     for kind, cards, label, words in (
-        (
-            "searches", best_finds, "Search in the range of",
-            "**Nearest finds**: what the search found, beside the round trip of its target; above, how far "
-            "from it, where 1 is as far as the target's nearest training image.",
-        ),
-        (
-            "samples", best_samples, "Samples of",
-            f"**Highest-scoring of {report['samples']:,} samples**, picked by the judges, beside the round "
-            "trip of the nearest image of the class; above, the lower of both judges' probabilities, 0 % "
-            "where the gate stops it.",
-        ),
-    ):  # fmt: skip
-        if not (sources := list(examples[kind])):
+        ("searches", best_finds, "Search in the range of", f"**Nearest finds**: {FINDS_SAID}."),
+        ("samples", best_samples, "Samples of", f"**{highest}**: {SAMPLES_SAID}."),
+    ):
+        if not (sources := sources_of(examples, kind, generator)):
             continue
         left, right = st.columns([4, 1])
         left.markdown(words)
-        index = sources.index(generator) if generator in sources else 0
-        source = right.selectbox(label, sources, index, key=f"{kind} {name} {generator}")
+        key = restore(
+            f"{kind} {bundle.name} {name} {generator}",
+            generator if generator in sources else sources[0],
+            sources,
+        )
+        source = keep(key, right.selectbox(label, sources, key=key))
         st.html(gallery(cards(bundle, model, examples, source), SIDE))
 
 
@@ -107,18 +120,11 @@ def show_card(
         figure = ladder_figure(ladder(report, name, generator, alpha, level), TEXT[current_theme()])
         with st.container(key=f"scrolls {name}"):  # see style.css
             st.plotly_chart(figure, config={"displayModeBar": False}, key=f"ladder {name}")
-        st.caption(
-            "Shares of pictures that are hits, with intervals that allow for what seeds differ; the coloured "
-            "band spans the seen classes. The last axis grows with the square root. The sentence allows for "
-            "what the judges miss and for their false alarms; the marks are as counted, and images that were "
-            "remade several times count for what that is worth."
-        )
+        st.caption(CAPTION)
         show_pictures(bundle, report, name, generator, photographs)
         with st.expander("Why should I believe this?", icon=":material/help:"):
             why = reasons(report, name, generator, alpha, verdict, level)
             st.markdown("| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in why.items()))
-            if DOCS.is_file() and st.button("How to read this", key=f"docs {name}"):
-                show_docs()
 
 
 def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float, key: str) -> None:
@@ -139,13 +145,16 @@ def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float, k
 
 def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | None, only: str = "") -> None:
     """A card for each held-out class, or ``only`` one of them; the seen classes as a scale; downloads."""
+    if DOCS.is_file() and st.button("How to read this", icon=":material/help:", key=f"docs {only}"):
+        show_docs()
     chosen = choose(report, f"{bundle.name} {only}")
     generator, alpha, level = chosen
     if not only:
         with st.expander("The claim in one table", icon=":material/table:"):
             st.markdown(claim_table(report, alpha, level))
             st.caption(
-                f"Produced: with its {100 * level:g} % interval over seeds, corrected for judges' errors. "
+                f"Produced: with its {100 * level:g} % interval over seeds, corrected for judges' errors (an "
+                "upper end takes every hit to show the class). "
                 "Other shares are hits as counted, with exact (Clopper-Pearson) intervals, which allow for "
                 "what seeds differ where there are several."
             )
@@ -156,7 +165,8 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
         st.markdown(rates_table(report, generator, alpha, level))
         st.caption(
             f"Shares of hits, with exact (Clopper-Pearson) {100 * level:g} % intervals, which allow for what "
-            "seeds differ where there are several. Images that were remade several times count for what that "
-            "is worth. False positives are those that leave least of the class's share of samples."
+            "seeds differ where there are several. Images that were remade several times count as fewer "
+            "pictures that are independent. False positives are those that leave least of the class's share "
+            "of samples."
         )
     show_downloads(bundle, report, alpha, level, only)

@@ -4,10 +4,12 @@ import csv
 import hashlib
 import io
 import json
+import re
 import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,10 +29,11 @@ from explorer.comparison import class_distances, comparable_classes, judge_calls
 from explorer.counts_table import COLUMNS, counts_csv
 from explorer.decoding import data_uri, grid
 from explorer.examples import tiles
+from explorer.ladder import CAPTION
 from explorer.measured import REACHABILITY
 from explorer.points import NewSamples
 from explorer.reachability import judged as verdicts_of
-from explorer.report import html_report
+from explorer.report import WORDS, html_report
 from explorer.verdict import Kind
 from tests.support import tiny_parts, write_tiny_bundle
 
@@ -283,6 +286,25 @@ def test_the_html_report_says_what_the_page_says(bundles):
     assert page.count("data:image/webp") == 8 + 2 * 16 + 3 * 16
 
 
+def test_the_html_report_explains_itself_and_shows_each_gans_own_pictures():
+    bundle = open_bundle(ROOT / "pretrained" / "digits")
+    latent, pixel = html_report(bundle.reachability, bundle).split("<h2>pixel GAN</h2>")
+    assert escape(WORDS) in latent
+    for part, kinds in ((latent, ("latent", "untrained", "oracle")), (pixel, ("pixel", "untrained pixel"))):
+        assert escape(CAPTION) in part
+        shown = set(re.findall("<h5>(.*?)</h5>", part))
+        assert shown >= set(kinds)
+        assert all(("pixel" in source) == (part is pixel) for source in shown)
+        assert "<th>false positives</th>" in part
+        assert ("Best round trips" in part) == (part is latent)  # a GAN on pixels has no codec
+
+
+def test_rates_are_offered_from_the_lowest_up(bundles, monkeypatch):
+    at = opened(bundles, JUDGED, monkeypatch)
+    assert at.select_slider[0].options == ["1 %", "5 %"]
+    assert at.select_slider[0].value == 0.01
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -376,7 +398,7 @@ def test_in_the_browser_the_verdict_follows_alpha_and_downloads(app: App, page: 
     page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
     sentence = page.locator("[data-testid=stMarkdown] p strong", has_text="7:")
     expect(sentence).to_contain_text("representable only", timeout=TIMEOUT_MS)
-    page.get_by_role("slider").first.press("Home")
+    page.get_by_role("slider").first.press("End")  # 5 %, the largest
     expect(sentence).to_contain_text("produced, in", timeout=TIMEOUT_MS)
     # A button that is drawn anew while it is pressed downloads nothing.
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")

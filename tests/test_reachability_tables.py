@@ -8,10 +8,12 @@ import pytest
 
 from explorer.bundle_reading import open_bundle
 from explorer.counts_table import counts_csv
+from explorer.ladder import ladder
 from explorer.rates import Count, clopper_pearson, with_interval
 from explorer.reachability import PERMUTED, conclusive, evidence, generators, judged, judged_among
 from explorer.reachability_tables import claim_table, rates_table, summary
 from explorer.replication import effective_count, rate_interval
+from explorer.trust import reasons
 from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Kind, worst_control
 from tests.support import ROOT, SHIPPED, remade_eight_times, tiny_reachability
 
@@ -141,6 +143,35 @@ def test_what_images_remade_several_times_are_worth_is_said_to_be_that():
     worth = [r["worth_of"] for r in rows if r["source"] == "cut round trips" and r["alpha"] == "0.01"]
     assert worth[0] == "300 images x 8"
     assert not any(r["worth_of"] for r in rows if r["rung"] == "produced")
+
+
+def without_thresholds() -> dict:
+    found = copy.deepcopy(with_pixels())
+    at = found["classes"]["3"]["levels"]["0.01"]
+    at["thresholds"] = [None, None]
+    for entry in (at["photographs"], at["round trips"], *at["samples"]["latent"]):
+        entry["hits"] = 0
+    return found
+
+
+def test_without_thresholds_nothing_is_shown_as_if_it_had_been_counted():
+    """With too few calibration pictures nothing can be a hit: no hits of so many would be read as a rate."""
+    found = without_thresholds()
+    for row in cells(claim_table(found, 0.01)):
+        assert row["verdict"] == "inconclusive"
+        assert {cell for heading, cell in row.items() if heading not in ("class", "GAN", "verdict")} == {"-"}
+    held, *others = sorted(cells(rates_table(found, "latent", 0.01)), key=lambda row: "seen" in row["class"])
+    assert {cell for heading, cell in held.items() if heading != "class"} == {"-"}
+    assert all(" of " in row["samples"] for row in others)
+    rows = [r for r in csv.DictReader(io.StringIO(counts_csv(found))) if r["class"] == "3"]
+    for row in rows:
+        assert bool(row["hits"]) == bool(row["rate"]) == bool(row["method"]) == (row["alpha"] == "0.05")
+        assert row["n"]
+    assert all(not rung.marks and rung.band is None for rung in ladder(found, "3", "latent", 0.01))
+    assert all(rung.band for rung in ladder(found, "3", "latent", 0.05))
+    why = reasons(found, "3", "latent", 0.01, judged(found, "latent", 0.01)["3"])
+    assert "too few for thresholds" in why["What counts as a hit"]
+    assert not {"True positives", "Hits by seed"} & why.keys()
 
 
 def test_each_search_is_compared_with_its_own_controls():

@@ -24,7 +24,8 @@ def test_the_seeds_stand_beside_those_of_the_oracle():
 
 def test_the_gans_that_were_asked_are_said_to_be_others_than_the_bundles():
     assert (
-        gans_asked(FOUND, "latent") == "5 trained anew, not the one in this bundle; as that one was trained"
+        gans_asked(FOUND, "latent")
+        == "5 trained anew, not the one in this bundle; in the same way as that one"
     )
     given = {"images": 1_500_000, "width": 256, "detail_images": 300_000, "pixel_images": None}
     shorter = {**FOUND, "options": {**FOUND["options"], **given}}
@@ -36,8 +37,9 @@ def test_the_gans_that_were_asked_are_said_to_be_others_than_the_bundles():
     of_pixels = {**FOUND, "options": {"pixel_images": 128_000, "pixel_widths": [32, 64]}}
     of_pixels["seeds"] = {"pixel": [0, 1]}
     assert gans_asked(of_pixels, "pixel") == (
-        "2 trained anew, not the one in this bundle; with 128,000 crops and networks of [32, 64] channels"
+        "2 trained anew, with 128,000 crops and networks of [32, 64] channels"
     )
+    assert gans_asked({**of_pixels, "options": {}}, "pixel") == "2 trained anew, as the preset says"
     assert gans_asked({**FOUND, "options": {"cheap": True}}, "latent") == "the one in this bundle"
 
 
