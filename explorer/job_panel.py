@@ -4,6 +4,7 @@ import hashlib
 import os
 import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -14,10 +15,58 @@ from explorer.networks import PixelGanConfig
 from explorer.new_class import measured_folders
 from explorer.photographs import Photographs
 from explorer.session import PRETRAINED
-from explorer.widgets import folder_of
+from explorer.widgets import folder_of, keep, restore
 
 ROOT = PRETRAINED.parent
 RUNS_VARIABLE = "DUAL_SPACE_RUNS"  # where jobs keep what they made; runs/reachability by default
+NEW_CLASS, JUDGE_IMAGES = "--new-class", "--judge-images"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number of the form, by the option of the command that takes it."""
+
+    option: str
+    label: str
+    least: int
+    most: int
+    first: int
+    step: int
+    help: str
+
+
+NUMBERS = (
+    Number(
+        "--samples",
+        "Samples of each source",
+        100,
+        1_000_000,
+        10_000,
+        1_000,
+        "How many pictures of the generator, and of each control, the judges are asked about. More find "
+        "rarer hits and narrow the intervals.",
+    ),
+    Number(
+        "--targets",
+        "Images searched for, of each class",
+        1,
+        1_000,
+        32,
+        8,
+        "For so many real images of a class the search asks how near the generator can come. It takes the "
+        "longer, the more there are.",
+    ),
+    Number(
+        JUDGE_IMAGES,
+        "Training of the judge, in images",
+        64,
+        10_000_000,
+        160_000,
+        10_000,
+        "How many images a judge sees in its training, each as often as it comes round. Another number "
+        "trains other judges.",
+    ),
+)
 
 
 def job_folder(bundle: Bundle) -> Path:
@@ -82,13 +131,24 @@ def show_job(bundle: Bundle, photographs: Photographs | None) -> None:
         st.error(f"The last measurement failed: {found.last_line or 'it was ended from outside'}.")
         st.caption(f"All it printed: `{folder / jobs.LOG}`")
     elif found and found.state == "cancelled":
-        st.info("The last measurement was cancelled. Started with the same numbers, it goes on where it was.")
+        st.info(
+            "The last measurement was cancelled. Started with its numbers, as below, it goes on from there."
+        )
+    unfinished = job if found and found.state != "finished" else None
     with st.expander("Measure it on this machine", icon=":material/experiment:"):
-        show_form(bundle, photographs, folder)
+        show_form(bundle, photographs, folder, unfinished)
 
 
-def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> None:
-    """Options and the start button."""
+def _asked(job: jobs.Job | None, option: str) -> str:
+    """What a job's command was given for an option; nothing if there is no job, or it was given none."""
+    words = job.command if job else ()
+    return words[words.index(option) + 1] if option in words[:-1] else ""
+
+
+def show_form(
+    bundle: Bundle, photographs: Photographs | None, folder: Path, unfinished: jobs.Job | None
+) -> None:
+    """Options and the start button. unfinished: a job that can go on; its options are those of the form."""
     st.markdown(
         "The cheap rungs: judges are trained, and asked about round trips, about samples of **the generator "
         "in this bundle** and of controls, and about what a search finds in its range. Nothing else is "
@@ -106,19 +166,28 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
     if not (ROOT / "training").is_dir():
         st.info("The training scripts are not installed beside this app.")
         return
-    columns = st.columns(3)
-    samples = columns[0].number_input("Samples of each source", 100, 1_000_000, 10_000, 1_000)
-    targets = columns[1].number_input("Images searched for, of each class", 1, 1_000, 32, 8)
-    images = columns[2].number_input("Training of the judge, in images", 64, 10_000_000, 160_000, 10_000)
-    new = st.text_input(
+    form = f"measure/{bundle.key}/{unfinished.started if unfinished else 0}"
+    numbers = {}
+    for column, number in zip(st.columns(len(NUMBERS)), NUMBERS, strict=True):
+        asked = _asked(unfinished, number.option)
+        first = int(asked) if asked.isdecimal() else number.first
+        key = restore(form + number.option, first, range(number.least, number.most + 1))
+        value = column.number_input(
+            number.label, number.least, number.most, step=number.step, key=key, help=number.help
+        )
+        numbers[number.option] = str(keep(key, value))
+    key = restore(form + NEW_CLASS, _asked(unfinished, NEW_CLASS))
+    typed = st.text_input(
         "Folder of a new class",
+        key=key,
         placeholder="only if you ask about a class that this bundle's data does not have",
         help="Photographs of one class, in a folder that is called as the class is: the codec has never seen "
         "it, so it is asked about as a held-out one is. Its card appears on this page; the bundle stays as "
         "it is.",
-    ).strip()
+    )
+    new = keep(key, typed).strip()
     # Judges of another codec or another length are other judges.
-    codec, judged_by = _sha(bundle, "autoencoder"), f"judges-{images}"
+    codec, judged_by = _sha(bundle, "autoencoder"), f"judges-{numbers[JUDGE_IMAGES]}"
     out, more = folder / f"codec-{codec}-{judged_by}", []
     if new:
         path = folder_of(new)
@@ -126,14 +195,13 @@ def show_form(bundle: Bundle, photographs: Photographs | None, folder: Path) -> 
             st.error(f"There is no folder {new}; give one that holds photographs of one class.")
             return
         where = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-        out, more = folder / f"{_beginning(bundle)}{where}-{judged_by}", ["--new-class", str(path)]
+        out, more = folder / f"{_beginning(bundle)}{where}-{judged_by}", [NEW_CLASS, str(path)]
     before = None if new else bundle.reachability  # of a new class the report stays out of the bundle
     if before is not None:
         more = ["--replace"]
     command = jobs.python(
         "training.reachability", str(bundle.path.resolve()), "--cheap", *source, *more,
-        "--samples", str(samples), "--targets", str(targets), "--judge-images", str(images),
-        "--out", str(out),
+        *(word for given in numbers.items() for word in given), "--out", str(out),
     )  # fmt: skip
     st.caption(f"`{shlex.join(('python', *command[1:]))}`")
     took_more = before is not None and not before["options"].get("cheap")

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from explorer.ladder import Mark, Rung
+from explorer.legible import colour_axes
 from explorer.verdict import percent
 
 # Okabe and Ito (2008); symbols differ too, and every mark is named.
@@ -43,6 +44,7 @@ def ladder_figure(rungs: Sequence[Rung], text: str = "#31333F") -> go.Figure:
         height=height + 50, showlegend=False, font={"color": text},
         margin={"l": MARGIN, "r": 150, "t": 50, "b": 0}, dragmode=False,
     )  # fmt: skip
+    colour_axes(figure, text)
     return figure
 
 

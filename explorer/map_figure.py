@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from explorer.bundle import Bundle
-from explorer.palette import NEUTRAL, TEXT, Theme, class_colours, kind_colours
+from explorer.palette import BACKGROUND, NEUTRAL, TEXT, Theme, class_colours, kind_colours
 from explorer.points import Kind, NewSamples, Point
 
 COLOUR_BY = ("class", "kind")
@@ -20,13 +20,16 @@ GROUP_NAMES = {
 }
 # Held-out classes lead the legend.
 _LEGEND_RANKS = {"held out": 1, "seen": 2, "generated": 3, "new": 4}
-# Marks differ in shape and size as well as in colour.
+# Marks differ in shape and size as well as in colour. They are opaque: faint ones that lie on each other add
+# up to a colour that is not the legend's.
 _MARKS: dict[str, dict[str, Any]] = {
-    "seen": {"symbol": "circle", "size": 4.5, "opacity": 0.6},
-    "held out": {"symbol": "diamond", "size": 7, "opacity": 0.9},
-    "generated": {"symbol": "cross-thin", "size": 6, "opacity": 0.5},
-    "new": {"symbol": "star", "size": 13, "opacity": 1},
+    "seen": {"symbol": "circle", "size": 3.5},
+    "held out": {"symbol": "diamond", "size": 7},
+    "generated": {"symbol": "cross-thin", "size": 5},
+    "new": {"symbol": "star", "size": 13},
 }
+MANY = 500  # held-out points, beyond which their diamonds are drawn smaller: they lie on top
+SMALL_DIAMOND = 5
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,12 @@ def map_figure(
     by_kind = kind_colours(theme)
     figure = go.Figure()
     titled: set[str] = set()
+    many = sum(len(layer.rows) for layer in drawn if layer.group == "held out") > MANY
     for layer in drawn:
         colour = by_kind[layer.group]
         if colour_by == "class" and layer.kind != "new":
             colour = by_class[layer.name] if layer.kind == "real" else NEUTRAL[theme]
-        figure.add_trace(_trace(layer, colour, colour_by, theme, titled))
+        figure.add_trace(_trace(layer, colour, colour_by, theme, titled, many))
     low, high = bundle.map_real.min(0), bundle.map_real.max(0)
     margin = 0.04 * (high - low)
     hidden = {"showgrid": False, "zeroline": False, "showticklabels": False, "ticks": "", "title": None}
@@ -95,7 +99,7 @@ def map_figure(
         margin={"l": 0, "r": 0, "t": 0, "b": 0},
         dragmode="lasso",
         uirevision=f"{bundle.name}/{colour_by}",
-        paper_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=BACKGROUND[theme],  # a picture of the map that is saved has it, too
         plot_bgcolor="rgba(0,0,0,0)",
         xaxis={**hidden, "range": [low[0] - margin[0], high[0] + margin[0]]},
         yaxis={
@@ -118,13 +122,20 @@ def map_figure(
     return figure
 
 
-def _trace(layer: Layer, colour: str, colour_by: str, theme: Theme, titled: set[str]) -> go.Scattergl:
-    """One trace. titled: legend groups that have their entry already (with one colour per kind)."""
+def _trace(
+    layer: Layer, colour: str, colour_by: str, theme: Theme, titled: set[str], many: bool
+) -> go.Scattergl:
+    """One trace. titled: legend groups that have their entry already (with one colour per kind).
+
+    many: whether held-out points are many.
+    """
     mark = dict(_MARKS[layer.group])
     if layer.group == "generated":  # thin crosses are drawn by their line alone
-        mark["line"] = {"color": colour, "width": 1}
+        mark["line"] = {"color": colour, "width": 0.7}
     elif layer.group in ("held out", "new"):
         mark["line"] = {"color": TEXT[theme], "width": 0.7}
+    if many and layer.group == "held out":
+        mark["size"], mark["line"]["width"] = SMALL_DIAMOND, 0.6
     name = layer.name + (" (held out)" if layer.group == "held out" else "")
     legend: dict[str, Any] = {"name": name}
     if colour_by == "kind":

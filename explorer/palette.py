@@ -11,6 +11,7 @@ import streamlit as st
 Theme = Literal["light", "dark"]
 
 TEXT: dict[Theme, str] = {"light": "#31333F", "dark": "#FAFAFA"}
+BACKGROUND: dict[Theme, str] = {"light": "#FFFFFF", "dark": "#171614"}  # of the page, as Streamlit draws it
 # The two strongest come first: held-out classes get them.
 CLASSES: dict[Theme, tuple[str, ...]] = {
     "light": (

@@ -64,12 +64,16 @@ def pictures_of(
     return pictures
 
 
+def class_title(bundle: Bundle, label: int) -> str:
+    """What a person calls a class, e.g. 'Samoyed (held out)'."""
+    name = bundle.classes[label]
+    return f"{name} (held out)" if name in bundle.held_out else name
+
+
 def label_of(bundle: Bundle, point: Point) -> str:
     """What a person calls the point, e.g. 'Samoyed (held out) #1203' or 'generated #17'."""
     if point.kind == "real":
-        name = bundle.classes[bundle.labels[point.index]]
-        held = " (held out)" if name in bundle.held_out else ""
-        return f"{name}{held} #{point.index}"
+        return f"{class_title(bundle, bundle.labels[point.index])} #{point.index}"
     return f"{'generated' if point.kind == 'generated' else 'new sample'} #{point.index}"
 
 

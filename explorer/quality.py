@@ -48,8 +48,9 @@ def quality(evaluation: dict[str, Any]) -> str:
 Against {evaluation["n"]:,} seen validation photographs, and as many pictures of each kind, in the features of
 {evaluation["judge"]["name"]}, which is in no loss.
 
-*Structure*: share that a classifier takes for real training codes, not for random ones; of real ones it
-finds {structured("replays")}.
+*Fréchet distance*: lower is better. *Coverage*: share of those photographs to which one of the pictures is
+nearer than their fifth neighbour among them; higher is better. *Structure*: share that a classifier takes for
+real training codes, not for random ones; of real ones it finds {structured("replays")}.
 
 Look like copies of a training image, by their codes: {copied("samples")} of the generated ones,
 {copied("unseen")} of unseen photographs, {copied("replayed")} of replayed training codes. In brackets: 95 %

@@ -7,8 +7,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from explorer.legible import colour_axes
 from explorer.race import CASCADE, LATENT, NAMES, PIXEL, untrained
 
+MARGIN = 110  # pixels: room for the words beside the lines that go across
 COLOURS = {
     LATENT: "#0072B2",
     CASCADE: "#009E73",
@@ -50,23 +52,27 @@ def race_figure(
                 )
                 shown.add(label)
     ceiling = median(seed["ceiling"] for seed in race["seeds"])
-    # Below and above their lines: the two can be close.
+    # Right of the curves, below and above their lines: the two can be close.
     marks = [
-        (race["floor"], "real photographs", "bottom left"), (ceiling, "codec's round trips", "top left"),
-    ]  # fmt: skip
+        (race["floor"], "real<br>photographs", "bottom right"),
+        (ceiling, "codec's<br>round trips", "top right"),
+    ]
     if isfinite(start := untrained(race, LATENT)):
-        marks.append((start, "latent GAN, untrained", "top left"))
+        marks.append((start, "latent GAN,<br>untrained", "top right"))
     for value, words, position in marks:
         figure.add_hline(
             value, line={"color": text, "dash": "dash", "width": 1},
-            annotation={"text": f"{words}: {value:,.0f}", "font": {"color": text}},
+            annotation={
+                "text": f"{words}: {value:,.0f}", "font": {"color": text}, "xanchor": "left", "align": "left",
+            },
             annotation_position=position,
         )  # fmt: skip
     figure.update_layout(
         height=430,
-        margin={"l": 0, "r": 0, "t": 10, "b": 0},
+        margin={"l": 0, "r": MARGIN, "t": 10, "b": 0},
         xaxis={"title": "seconds of training", "type": "log"},
         yaxis={"title": "Fréchet distance, lower is better", "rangemode": "tozero"},
         legend={"orientation": "h", "y": -0.2},
     )
+    colour_axes(figure, text)
     return figure

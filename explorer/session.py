@@ -10,7 +10,7 @@ import streamlit as st
 
 from explorer.bundle import MANIFEST, Bundle, BundleError
 from explorer.bundle_reading import list_bundles, open_bundle
-from explorer.widgets import keep, restore
+from explorer.widgets import keep, kept, restore
 
 if TYPE_CHECKING:
     from explorer.generation import Generation
@@ -20,6 +20,7 @@ BUNDLE_DIR_VARIABLE = "DUAL_SPACE_BUNDLES"
 DEFAULT_BUNDLE = "imagewoof64"
 # Points of one bundle mean nothing in another.
 _KEYS_OF_A_BUNDLE = ("selected", "new_samples")
+_GONE = "bundle_gone"  # the name of one that was shown and is there no longer, until the page says so
 
 
 def bundle_folders() -> list[Path]:
@@ -50,6 +51,7 @@ def _pick(found: dict[str, Path]) -> str:
     """Name of the bundle to show: this session's, the address's (?bundle=) where the user changed it or went
     back to it, the default.
     """
+    _leave_what_is_gone(found)
     asked, address = st.query_params.get("bundle"), st.session_state.get("address")
     if asked is not None and asked not in found:
         st.sidebar.warning(f"There is no bundle called {asked}.")
@@ -64,7 +66,26 @@ def _pick(found: dict[str, Path]) -> str:
     if asked != name and (asked is not None or name != first):
         st.query_params["bundle"] = name
     st.session_state["address"] = name
+    if gone := st.session_state.pop(_GONE, None):
+        # On the page itself: on a telephone the sidebar is closed.
+        st.warning(f"There is no bundle called {gone} any more. This is {name}; nothing was done with it.")
     return name
+
+
+def _leave_what_is_gone(found: dict[str, Path]) -> None:
+    """Where the bundle that was shown is gone, run the page again without what was clicked.
+
+    It was meant for that bundle, and would be done with another one.
+    """
+    shown = st.session_state.get("bundle", kept().get("bundle"))
+    if shown is None or shown in found:
+        return
+    st.session_state[_GONE] = shown
+    st.session_state.pop("bundle", None)
+    kept().pop("bundle", None)
+    if st.query_params.get("bundle") == shown:
+        del st.query_params["bundle"]
+    st.rerun()
 
 
 def current_bundle() -> Bundle:

@@ -187,7 +187,7 @@ def visit(page: "Page", title: str) -> None:
 
 def test_what_was_chosen_outlives_a_visit_to_another_page(page, app):
     open_map(page, app)
-    page.get_by_label("New samples").fill("7")
+    page.get_by_role("spinbutton", name="New samples").fill("7")
     page.get_by_label("Seed", exact=True).fill("42")
     page.get_by_label("Seed", exact=True).press("Enter")
     page.locator("[data-testid=stRadio] label", has_text="kind").click()
@@ -196,7 +196,7 @@ def test_what_was_chosen_outlives_a_visit_to_another_page(page, app):
     page.get_by_role("radio", name="spherical").click()
     settle(page)
     visit(page, "Map")
-    assert page.get_by_label("New samples").input_value() == "7"
+    assert page.get_by_role("spinbutton", name="New samples").input_value() == "7"
     assert page.get_by_label("Seed", exact=True).input_value() == "42"
     assert page.get_by_role("radio", name="kind").is_checked()
     visit(page, "Journey")

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT
+from conftest import BUNDLE, ROOT
+from streamlit.testing.v1 import AppTest
 
-from explorer import jobs
+from explorer import job_panel, jobs, session
+from explorer.bundle_reading import open_bundle
 
 WORK = """
 import json, os, sys, time
@@ -162,3 +164,45 @@ def test_what_cannot_be_noted_is_not_left_running(tmp_path, monkeypatch):
     new = [p for p in psutil.Process().children() if p not in children]
     psutil.wait_procs(new, timeout=10)
     assert not [p for p in new if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.parametrize("new_class", [False, True])
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_the_form_holds_the_numbers_of_a_job_that_did_not_end(
+    bundles, tmp_path, monkeypatch, cancelled, new_class
+):
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(bundles))
+    monkeypatch.setenv(job_panel.RUNS_VARIABLE, str(tmp_path / "runs"))
+    (tmp_path / "fox").mkdir()
+    asked = []
+
+    def stopped(folder: Path, command: tuple[str, ...], progress: Path, cwd: Path) -> None:
+        """A job that never ran."""
+        asked.append(command)
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs._save(jobs.Job(str(folder), command, str(progress), 2**22 + 1, 0.0, time.time(), cancelled))
+
+    monkeypatch.setattr(jobs, "start", stopped)
+    numbers = [500, 7, 20_000]
+    for _ in range(2):  # in a session, and in another one: the form is found as it was
+        at = AppTest.from_file(str(ROOT / "explorer" / "pages" / "held_out.py"), default_timeout=120)
+        at.query_params["bundle"] = BUNDLE
+        at.run()
+        if not asked:
+            for box, value in zip(at.number_input, numbers, strict=True):
+                assert box.help
+                box.set_value(value)
+            folder_box(at).set_value(str(tmp_path / "fox") if new_class else "")
+        else:
+            assert folder_box(at).value == (str(tmp_path / "fox") if new_class else "")
+        next(b for b in at.button if b.label == "Start").click().run()
+        assert not at.exception
+        assert [box.value for box in at.number_input] == numbers
+    assert asked[0] == asked[1]
+    assert asked[0][asked[0].index("--samples") + 1] == "500"
+    folder = job_panel.job_folder(open_bundle(bundles / BUNDLE))
+    assert jobs.status(jobs.find(folder)).state == ("cancelled" if cancelled else "failed")
+
+
+def folder_box(at: AppTest):
+    return next(box for box in at.text_input if box.label == "Folder of a new class")

@@ -1,5 +1,6 @@
 """The Journey's player in Chromium. The ``page`` fixture fails on console errors and requests that leave."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,11 @@ def test_downloads(page: "Page", app: App) -> None:
         with page.expect_download() as download:
             page.get_by_role("button", name=name).click()
         assert download.value.path().read_bytes().startswith(magic)
+        ends = r"\d-\d+-validation-picture"
+        assert re.fullmatch(
+            rf"digits-copy-journey-{ends}-to-{ends}-straight-through-code-space\.(png|gif|csv)",
+            download.value.suggested_filename,
+        )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

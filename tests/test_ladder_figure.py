@@ -74,6 +74,7 @@ def test_the_figure_shows_every_mark_and_a_band_on_each_rung():
     assert all(m.text in words for rung in shown for m in rung.marks)
     assert "seen classes: 76 to 76 %" in words
     assert figure.layout.font.color == "#FAFAFA"
+    assert figure.layout.xaxis3.tickfont.color == figure.layout.yaxis.tickfont.color == "#FAFAFA"
     produced = figure.data[-len(shown[2].marks)]
     assert produced.x[0] == pytest.approx(sqrt(shown[2].marks[0].rate))  # the last axis grows with the root
     assert {"0 %", "1 %"} <= set(figure.layout.xaxis3.ticktext)

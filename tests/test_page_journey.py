@@ -3,11 +3,13 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import streamlit as st
 from conftest import BUNDLE, DAMAGED, ROOT
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -16,7 +18,19 @@ from explorer.bundle import Bundle
 from explorer.bundle_reading import open_bundle
 from explorer.decoding import decode
 from explorer.generation import load_generation
-from explorer.player.journey import FRAMES, End, Route, code_path, to_csv, travel, usual_distance, z_path
+from explorer.palette import TEXT
+from explorer.player import journey as journeys
+from explorer.player.journey import (
+    FRAMES,
+    End,
+    Route,
+    code_path,
+    file_stem,
+    to_csv,
+    travel,
+    usual_distance,
+    z_path,
+)
 from explorer.points import NewSamples, Point
 from explorer.sampling import draw_samples
 
@@ -215,3 +229,31 @@ def test_a_damaged_bundle_shows_its_sentence(page: AppTest) -> None:
     page.run()
     assert not page.exception
     assert "map.safetensors" in page.error[0].value
+
+
+@pytest.mark.parametrize("medians", [{"val": 5.0, "held_out": 4.9}, {"val": 4.9, "held_out": 5.0}])
+def test_no_medians_line_goes_through_the_label_of_the_other(
+    page: AppTest, monkeypatch: pytest.MonkeyPatch, medians: dict[str, float]
+) -> None:
+    st.cache_data.clear()
+    monkeypatch.setattr(journeys, "usual_distance", lambda bundle, split: (medians[split], 300))
+    layout = json.loads(page.run().get("plotly_chart")[0].proto.spec)["layout"]
+    st.cache_data.clear()
+    higher, lower = sorted(layout["annotations"], key=lambda label: -label["y"])
+    assert (higher["y"], higher["yanchor"], lower["yanchor"]) == (5, "bottom", "top")
+    assert ("held-out" in higher["text"]) == (medians["held_out"] == 5)
+    assert {higher["font"]["color"], lower["font"]["color"]} == {TEXT["light"]}
+    assert layout["xaxis"]["tickfont"]["color"] == layout["yaxis"]["title"]["font"]["color"] == TEXT["light"]
+    assert any("a random sample of 300" in c.value for c in page.caption)
+
+
+def test_the_strip_names_a_neighbour_first_and_gives_its_distance_a_line_of_its_own(page: AppTest) -> None:
+    (strip,) = [h.proto.body for h in page.run().get("html") if "picture at t" in h.proto.body]
+    assert re.search(r"<figcaption>\d #\d+\n\d+\.\d</figcaption>", strip)
+
+
+def test_files_are_named_by_what_is_in_them() -> None:
+    assert file_stem("digits", "4 #41", "to", "mean of 7 (held out), n = 1,001") == (
+        "digits-4-41-to-mean-of-7-held-out-n-1-001"
+    )
+    assert file_stem("../a b/Löwe") == "a-b-Löwe"

@@ -2,8 +2,10 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +18,13 @@ from explorer import session
 from explorer.bundle import Bundle
 from explorer.bundle_reading import open_bundle
 from explorer.generation import load_generation
-from explorer.map_figure import layers, map_figure, selected_points
+from explorer.map_figure import MANY, layers, map_figure, selected_points
 from explorer.neighbours import nearest_real, selection_table, stratified, training_distances
+from explorer.palette import BACKGROUND
 from explorer.photographs import Photographs, likely_folders, thumbnail
 from explorer.points import Point
 from explorer.sampling import draw_samples
-from explorer.widgets import folder_of
+from explorer.widgets import KEPT, folder_of
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,11 @@ def at(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
     at = AppTest.from_file(str(ROOT / "explorer" / "pages" / "map.py"), default_timeout=120)
     at.query_params["bundle"] = BUNDLE
     return at
+
+
+def press(at: AppTest, label: str) -> None:
+    next(b for b in at.button if b.label == label).click().run()
+    assert not at.exception
 
 
 def html(at: AppTest) -> str:
@@ -70,6 +78,63 @@ def test_generate_adds_the_samples_asked_for_and_shows_them(at):
     assert html(at).count('class="dse-card"') == 7
     next(b for b in at.button if b.label == "Clear").click().run()
     assert "New samples" not in traces(at)
+
+
+@pytest.mark.parametrize("asked", [5000, 0, -3])
+def test_a_number_of_samples_that_cannot_be_drawn_is_said_and_none_are(at, asked):
+    at.run()
+    box = at.number_input(key="new_count")
+    assert box.label == "New samples, 1–1,000"
+    assert box.help
+    box.set_value(asked)
+    press(at, "Generate")
+    assert at.number_input(key="new_count").value == asked
+    assert f"{asked:,} new samples cannot be drawn" in at.error[0].value
+    assert "New samples" not in traces(at)
+    at.number_input(key="new_count").set_value(1000)
+    press(at, "Generate")
+    assert not at.error
+    assert len(at.session_state["new_samples"].z) == 1000
+
+
+def test_a_real_picture_is_selected_by_class_and_number(at, digits):
+    at.session_state["selected"] = [Point("generated", 4)]
+    at.run()
+    sevens = np.flatnonzero(digits.labels == 7)
+    box = next(b for b in at.selectbox if b.label == "Class")
+    box.set_value(7).run()
+    assert "7 (held out)" in box.options
+    number = next(b for b in at.number_input if b.label == f"Number, 1–{len(sevens)}")
+    number.set_value(3)
+    press(at, "Add")
+    wanted = Point("real", int(sevens[2]))
+    assert at.session_state["selected"] == [Point("generated", 4), wanted]
+    assert f"7 (held out) #{sevens[2]}" in html(at)
+    press(at, "Add")
+    assert at.session_state["selected"] == [Point("generated", 4), wanted]
+    press(at, "Clear")
+    assert at.session_state["selected"] == []
+    press(at, "Add")
+    assert at.session_state["selected"] == [wanted]
+
+
+def test_the_moment_of_training_outlives_a_visit_to_another_page(at):
+    at.run()
+    at.select_slider[0].set_value(2).run()
+    again = AppTest.from_file(str(ROOT / "explorer" / "pages" / "map.py"), default_timeout=120)
+    again.query_params["bundle"] = BUNDLE
+    again.session_state[KEPT] = at.session_state[KEPT]  # all that is left when another page was shown
+    again.run()
+    assert not again.exception
+    assert again.select_slider[0].value == 2
+
+
+def test_the_picture_of_the_map_has_a_name_and_a_background(at, digits):
+    at.run()
+    options = json.loads(at.get("plotly_chart")[0].proto.config)["toImageButtonOptions"]
+    assert options == {"filename": f"{BUNDLE}-map", "scale": 2}
+    for theme in ("light", "dark"):
+        assert map_figure(layers(digits), digits, "class", theme).layout.paper_bgcolor == BACKGROUND[theme]
 
 
 def test_random_changes_the_seed_alone(at):
@@ -176,6 +241,41 @@ def test_another_bundle_forgets_the_selection(at):
     assert not at.exception
 
 
+def copied(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle that can be taken away, where the app finds it."""
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(tmp_path))
+    return Path(shutil.copytree(bundles / BUNDLE, tmp_path / "borrowed"))
+
+
+@pytest.mark.parametrize("button", ["Generate", "Add"])
+def test_what_was_clicked_for_a_bundle_that_is_gone_is_not_done_with_another(
+    at, bundles, tmp_path, monkeypatch, button
+):
+    folder = copied(bundles, tmp_path, monkeypatch)
+    at.query_params["bundle"] = folder.name
+    at.run()
+    assert at.sidebar.selectbox[0].value == folder.name
+    shutil.rmtree(folder)
+    press(at, button)
+    assert ["There is no bundle called borrowed any more." in w.value for w in at.warning] == [True]
+    assert at.sidebar.selectbox[0].value == session.DEFAULT_BUNDLE
+    assert "new_samples" not in at.session_state
+    assert "selected" not in at.session_state
+    press(at, button)
+    assert not at.warning
+    assert at.session_state["selected"]
+
+
+def test_a_bundle_that_went_while_another_page_was_opened_is_named(at, bundles, tmp_path, monkeypatch):
+    folder = copied(bundles, tmp_path, monkeypatch)
+    at.query_params.clear()
+    at.session_state[KEPT] = {"bundle": folder.name}
+    shutil.rmtree(folder)
+    at.run()
+    assert not at.exception
+    assert "There is no bundle called borrowed any more." in at.warning[0].value
+
+
 def test_every_choice_of_a_bundle_is_taken(at):
     at.run()
     shown = at.sidebar.selectbox[0].value
@@ -268,6 +368,25 @@ def test_the_figure_shows_the_shipped_coordinates_with_equal_scale(digits):
     np.testing.assert_array_equal(held_out.x, digits.map_real[digits.labels == 7, 0])
     assert figure.layout.yaxis.scaleanchor == "x"
     assert held_out.marker.symbol != figure.data[0].marker.symbol
+
+
+@pytest.mark.parametrize("colour_by", ["class", "kind"])
+def test_the_legends_colours_are_the_maps(digits, colour_by):
+    """The legend draws a mark as faint as one is; where many faint ones lie together they are not."""
+    for trace in map_figure(layers(digits), digits, colour_by, "light").data:
+        assert trace.opacity in (None, 1)
+        assert trace.marker.opacity in (None, 1)
+        assert trace.marker.color.startswith("#")
+
+
+def test_many_held_out_points_are_drawn_smaller(digits):
+    many = replace(digits, held_out=("1", "7", "8"))
+    sizes = []
+    for bundle in (digits, many):
+        figure = map_figure(layers(bundle), bundle, "class", "light")
+        sizes.append(next(t.marker.size for t in figure.data if t.name == "7 (held out)"))
+    assert sum((digits.labels == c).sum() for c in (1, 7, 8)) > MANY
+    assert sizes[1] < sizes[0]
 
 
 def test_a_real_image_is_not_its_own_neighbour(digits):

@@ -76,6 +76,38 @@ def test_a_pixel_gan_that_diverged_at_once_leaves_no_choice_of_seconds(folder):
     assert verdict(stopped) in text(at)
 
 
+def test_few_images_are_said_to_be_few_and_lines_are_explained(folder):
+    shown = text(opened("raced"))
+    assert "**100 images on either side are few**" in shown
+    assert "A line for each seed" in shown
+    assert "SGD" not in shown
+    curve = [(10.0, 200.0)]
+    update_bundle(folder / "raced", {RACE: {**tiny_race(latent=curve, pixel=curve, **{"pixel-sgd": curve})}})
+    assert "*SGD*: the same GAN" in text(opened("raced"))
+
+
+def test_distances_are_told_from_those_on_the_map(folder):
+    assert "on the Map" not in text(opened("raced"))  # which shows none
+    shown = text(opened("imagewoof64"))
+    assert "a race trains a codec (preset quick) and GANs of its own, and takes 2,048 samples" in shown
+    assert "where 3,276 were taken there" in shown
+    assert "are few" not in shown
+
+
+def test_seed_and_seconds_outlive_a_visit_to_another_page(folder):
+    two = {**FOUND, "seeds": [*FOUND["seeds"], {**FOUND["seeds"][0], "seed": 1}]}
+    update_bundle(folder / "raced", {RACE: two})
+    at = opened("raced")
+    at.selectbox("speed/raced/seed").set_value("seed 1").run()
+    at.select_slider[0].set_value(20).run()
+    again = AppTest.from_file(str(ROOT / "explorer" / "pages" / "speed.py"), default_timeout=120)
+    again.session_state["kept"] = at.session_state["kept"]  # all that Streamlit keeps of widgets' values
+    again.query_params["bundle"] = "raced"
+    again.run()
+    assert not again.exception
+    assert (again.selectbox("speed/raced/seed").value, again.select_slider[0].value) == ("seed 1", 20)
+
+
 def test_without_a_race_the_page_says_how_to_run_one(tmp_path, monkeypatch):
     (tmp_path / "tiny").mkdir()
     bundle = write_tiny_bundle(tmp_path / "tiny" / "plain")

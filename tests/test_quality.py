@@ -34,6 +34,12 @@ def test_samples_stand_beside_floor_ceiling_and_control_with_intervals():
     assert "0.990 [" in text
 
 
+def test_which_way_is_better_is_said():
+    text = " ".join(quality(EVALUATION).split())
+    assert "*Fréchet distance*: lower is better." in text
+    assert "*Coverage*: share of those photographs" in text
+
+
 def test_few_images_are_said_to_be_few():
     assert "few" not in quality(EVALUATION)
     assert quality({**EVALUATION, "n": 38}).startswith("**38 images on either side are few**")

@@ -194,6 +194,13 @@ def test_the_figure_draws_every_curve_and_the_latent_one_twice():
     }
 
 
+def test_the_figures_words_are_in_its_colour_and_labels_stand_beside_the_curves():
+    layout = race_figure(tiny_race(latent=[(10, 200)], pixel=[(20, 300)]), text="#FAFAFA").layout
+    assert {(label.x, label.xanchor) for label in layout.annotations} == {(1, "left")}
+    for axis in (layout.xaxis, layout.yaxis):
+        assert {axis.tickfont.color, axis.title.font.color} == {"#FAFAFA"}
+
+
 def test_the_command_for_a_bundle_races_over_its_own_data():
     made = {"preset": "quick", "source": "elsewhere", "crop": "center", "boxes": "my boxes.csv"}
     manifest = {

@@ -141,7 +141,9 @@ def show_distances(bundle: Bundle, classes: list[str]) -> None:
     st.table(pd.DataFrame.from_dict(rows, orient="index"))
     st.caption(
         "Euclidean distances between codes: median (5 % to 95 %). Its images: those that no network was "
-        "trained on. A sample's distance is that to the nearest real image of the class. For scale, all "
+        "trained on. A sample's distance is that to the nearest real image of the class. Those of the "
+        f"last column were picked as the nearest of {len(bundle.generated_z):,}: compare that column "
+        "downwards, from class to class, never along a row with the others. For scale, all "
         f"generated samples to the nearest training code: {middle(generated_to_training(bundle))}."
     )
 

@@ -3,20 +3,24 @@
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
+from plotly.colors import hex_to_rgb
 
 from explorer import decoding
 from explorer import photographs as photos
 from explorer.bundle import Bundle
 from explorer.gallery import Card, Picture, gallery
-from explorer.palette import TEXT, current_theme, kind_colours
+from explorer.legible import colour_axes
+from explorer.palette import BACKGROUND, TEXT, Theme, current_theme, kind_colours
 from explorer.player import background, player
 from explorer.player.ends import pick_end, swap
 from explorer.player.journey import (
+    REFERENCE_SAMPLE,
     STRIP,
     End,
     Journey,
     Route,
     code_path,
+    file_stem,
     to_csv,
     travel,
     usual_distance,
@@ -91,15 +95,38 @@ def film_strip(bundle: Bundle, journey: Journey) -> str:
         name = label_of(bundle, Point("real", int(rows[i])))
         own = Picture(journey.pictures[STRIP][i], f"t = {t[i]:.3g}", f"picture at t = {t[i]:.3g}")
         distance = journey.distances[STRIP][i]
-        neighbour = Picture(near, f"{distance:.1f} {name}", f"round trip of {name}")
+        neighbour = Picture(near, f"{name}\n{distance:.1f}", f"round trip of {name}")
         cards.append(Card("", [own], [neighbour]))
     return gallery(cards, side=78, neighbour_side=78, neighbours_title="nearest")
+
+
+def mark_usual(figure: go.Figure, bundle: Bundle, theme: Theme) -> float:
+    """Draw what is usual for unseen pictures as lines; return the highest, 0 where there is none.
+
+    The higher line has its label above and the lower one below: no line goes through the other's label.
+    """
+    kinds = (
+        ("val", "seen", "seen classes, validation"),
+        ("held_out", "held out", "held-out classes"),
+    )
+    usual = [(*cached_usual_distance(bundle.key, split, bundle), kind, name) for split, kind, name in kinds]
+    lines = sorted((line for line in usual if line[1]), reverse=True)  # those of any pictures, highest first
+    for i, (median, n, kind, name) in enumerate(lines):
+        colour = kind_colours(theme)[kind]
+        behind = f"rgba{(*hex_to_rgb(BACKGROUND[theme]), 0.85)}"  # a curve may cross the words
+        words = f"<span style='color:{colour}'>■</span> median of {name}: {median:.1f} (n = {n:,})"
+        figure.add_hline(
+            median,
+            line={"color": colour, "dash": "dash"},
+            annotation={"text": words, "font": {"color": TEXT[theme]}, "bgcolor": behind},
+            annotation_position="bottom right" if i else "top right",
+        )
+    return lines[0][0] if lines else 0.0
 
 
 def distance_chart(bundle: Bundle, journey: Journey) -> go.Figure:
     """Distance to the nearest training code along the path, with what is usual for unseen pictures."""
     theme = current_theme()
-    colours = kind_colours(theme)
     t = np.linspace(0, 1, len(journey.distances))
     figure = go.Figure(
         go.Scatter(
@@ -110,34 +137,22 @@ def distance_chart(bundle: Bundle, journey: Journey) -> go.Figure:
             hovertemplate="t = %{x:.2f}<br>distance %{y:.1f}<extra></extra>",
         )
     )
-    top = float(journey.distances.max())
-    for split, kind, name in (
-        ("val", "seen", "seen classes, validation"),
-        ("held_out", "held out", "held-out classes"),
-    ):
-        median, n = cached_usual_distance(bundle.key, split, bundle)
-        if n:
-            top = max(top, median)
-            figure.add_hline(
-                median,
-                line={"color": colours[kind], "dash": "dash"},
-                annotation={
-                    "text": f"median of {name}: {median:.1f} (n = {n:,})",
-                    "font": {"color": colours[kind]},
-                },
-                annotation_position="top right" if kind == "held out" else "bottom right",
-            )
+    top = max(float(journey.distances.max()), mark_usual(figure, bundle, theme))
     figure.update_layout(
         height=280,
         margin={"l": 0, "r": 0, "t": 10, "b": 0},
         xaxis={"title": "t, from A (0) to B (1)", "range": [0, 1]},
         yaxis={"title": "distance", "range": [0, 1.15 * top]},
     )
+    colour_axes(figure, TEXT[theme])
     return figure
 
 
-def downloads(bundle: Bundle, journey: Journey, codes: np.ndarray, words: str) -> None:
-    """The strip as PNG, the journey as GIF and its codes as CSV, each made when it is asked for."""
+def downloads(journey: Journey, codes: np.ndarray, words: str, stem: str) -> None:
+    """The strip as PNG, the journey as GIF and its codes as CSV, each made when it is asked for.
+
+    words: what a reader of the codes needs to know. stem: the files' name.
+    """
     scale = max(1, 256 // journey.pictures.shape[1])
     strip = journey.pictures[STRIP]
     with st.container(horizontal=True):
@@ -154,7 +169,7 @@ def downloads(bundle: Bundle, journey: Journey, codes: np.ndarray, words: str) -
             st.download_button(
                 label,
                 data=make,
-                file_name=f"{bundle.name}-journey.{ending}",
+                file_name=f"{stem}.{ending}",
                 mime=mime,
                 on_click="ignore",
                 icon=":material/download:",
@@ -165,11 +180,8 @@ st.title("Journey")
 bundle = current_bundle()
 found = photos.current_photographs(bundle)
 new: NewSamples | None = st.session_state.get("new_samples")
-left, right = st.columns(2, gap="large")
-with left:
-    a = pick_end(bundle, "A", new)
-with right:
-    b = pick_end(bundle, "B", new)
+with st.container(horizontal=True, gap="large", key="journey ends"):  # see style.css
+    a, b = pick_end(bundle, "A", new), pick_end(bundle, "B", new)
 route, path_name = choose_path(bundle, a, b)
 journey = cached_travel(bundle.key, route, bundle)
 generation = generation_of(bundle)
@@ -195,11 +207,13 @@ st.caption(
 )
 st.html(film_strip(bundle, journey))
 words = f"bundle: {bundle.name}; A: {a.name}; B: {b.name}; {path_name}"
-downloads(bundle, journey, route.codes, words)
+stem = file_stem(bundle.name, "journey", a.name, "to", b.name, path_name)
+downloads(journey, route.codes, words, stem)
 
 st.subheader("Distance to the training set")
 st.caption(
     "Euclidean distance in code space to the nearest training picture. It is 0 at an end that is a training "
-    "picture itself. Dashed: the same distance for pictures that the networks never saw."
+    "picture itself. Dashed: medians of the same distance for pictures that the networks never saw, over a "
+    f"random sample of {REFERENCE_SAMPLE} of each kind, or all n where there are fewer."
 )
 st.plotly_chart(distance_chart(bundle, journey), config={"displayModeBar": False})

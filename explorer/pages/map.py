@@ -11,7 +11,8 @@ from explorer.neighbours import nearest_real, selection_table, stratified
 from explorer.networks import CascadeConfig
 from explorer.palette import current_theme
 from explorer.photographs import Photographs, current_photographs
-from explorer.points import NewSamples, Point, label_of, pictures_of
+from explorer.player.ends import NUMBERED
+from explorer.points import NewSamples, Point, class_title, label_of, pictures_of
 from explorer.quality import quality
 from explorer.sampling import draw_samples
 from explorer.session import current_bundle, generation_of
@@ -19,6 +20,7 @@ from explorer.widgets import keep, restore
 
 SHOWN = 48  # pictures of a selection
 NEIGHBOURS = 3
+MOST_NEW = 1000  # new samples at once
 CLEARED = "times_cleared"  # a chart gives up its selection only for another one
 
 
@@ -36,7 +38,11 @@ def draw_map(bundle: Bundle, colour_by: str, new: NewSamples | None, snapshot: i
         key=key,
         on_select=lambda: remember_selection(key, drawn),
         selection_mode=("points", "box", "lasso"),
-        config={"displaylogo": False, "scrollZoom": True},
+        config={
+            "displaylogo": False,
+            "scrollZoom": True,
+            "toImageButtonOptions": {"filename": f"{bundle.name}-map", "scale": 2},
+        },
         alt="Map of real, held-out and generated images; points that are near look alike to the autoencoder.",
     )
     st.caption(
@@ -80,17 +86,17 @@ def pick_snapshot(bundle: Bundle) -> int | None:
     def moment(index: int) -> str:
         return f"{bundle.snapshot_images[index]:,} images" if index < last else "end"
 
+    key = restore(f"snapshot/{bundle.key}", last, range(last + 1))
     index = st.select_slider(
         "Generated samples at",
         range(last + 1),
-        value=last,
         format_func=moment,
-        key=f"snapshot/{bundle.key}",
+        key=key,
         help=f"Watch {stage} learn: the same {len(bundle.snapshot_z)} samples at moments of its training, "
         "by training images seen. They cannot be picked. At the end: the final "
         f"{len(bundle.generated_z):,}.",
     )
-    return index if index < last else None
+    return index if keep(key, index) < last else None
 
 
 def random_seed() -> None:
@@ -101,18 +107,30 @@ def random_seed() -> None:
 def generate_controls(bundle: Bundle) -> None:
     """New samples from a seed, at once, on the same map."""
     with st.container(border=True):
+        numbers = st.container(horizontal=True, vertical_alignment="bottom")
         key = restore("new_count", 24)
-        count = keep(key, st.number_input("New samples", 1, 1000, key=key))
+        # Without limits of its own: beyond them the box would say one number, and hand over the one before.
+        count = numbers.number_input(
+            f"New samples, 1–{MOST_NEW:,}",
+            step=1,
+            key=key,
+            help="How many pictures the generator draws, each from random numbers of its own. They are "
+            "placed on the map and selected.",
+        )
+        keep(key, count)
+        fits = 1 <= count <= MOST_NEW
         key = restore("seed", 0)
-        seed = keep(key, st.number_input("Seed", 0, 2**31 - 1, key=key))
+        seed = keep(key, numbers.number_input("Seed", 0, 2**31 - 1, key=key))
+        if not fits:
+            st.error(f"{count:,} new samples cannot be drawn at once: give a number from 1 to {MOST_NEW:,}.")
         generate_box, others = st.container(), st.container(horizontal=True)
         others.button("Random", on_click=random_seed, help="A random seed")
-        if generate_box.button("Generate", type="primary", width="stretch"):
+        if generate_box.button("Generate", type="primary", width="stretch") and fits:
             generation = generation_of(bundle)
             with st.spinner("Drawing samples and placing them on the map…"):
-                new = draw_samples(bundle, generation, int(count), int(seed))
+                new = draw_samples(bundle, generation, count, seed)
             st.session_state["new_samples"] = new
-            st.session_state["selected"] = [Point("new", i) for i in range(int(count))]
+            st.session_state["selected"] = [Point("new", i) for i in range(count)]
             st.rerun()
         if others.button("Clear", help="Remove new samples and the selection"):
             st.session_state["new_samples"], st.session_state["selected"] = None, []
@@ -144,12 +162,32 @@ def selection_cards(
     return cards
 
 
+def add_by_number(bundle: Bundle) -> None:
+    """Add a real picture to the selection by its class and number: the map itself takes a pointer."""
+    classes = [i for i in range(len(bundle.classes)) if (bundle.labels == i).any()]
+    row = st.container(horizontal=True, vertical_alignment="bottom")
+    key = restore(f"map/{bundle.name}/class", classes[0], classes)
+    label = row.selectbox("Class", classes, format_func=lambda i: class_title(bundle, i), key=key, width=260)
+    members = np.flatnonzero(bundle.labels == keep(key, label))
+    n = len(members)
+    key = restore(f"map/{bundle.name}/number", 1, range(1, n + 1))
+    number = keep(key, row.number_input(f"Number, 1–{n:,}", 1, n, key=key, help=NUMBERED, width=180))
+    if row.button("Add", help="Add this real picture to the selected points"):
+        point = Point("real", int(members[number - 1]))
+        selected = st.session_state.get("selected") or []
+        st.session_state["selected"] = list(dict.fromkeys([*selected, point]))
+
+
 def show_selection(bundle: Bundle, new: NewSamples | None, found: Photographs | None) -> None:
-    """What is selected: a summary, a table to download and the pictures."""
-    selected: list[Point] = st.session_state.get("selected") or []
+    """What is selected: a picker, a summary, a table to download and the pictures."""
     st.subheader("Selected points")
+    add_by_number(bundle)
+    selected: list[Point] = st.session_state.get("selected") or []
     if not selected:
-        st.info("Nothing is selected. Draw around some points on the map, or generate new samples.")
+        st.info(
+            "Nothing is selected. Draw around some points on the map, add pictures by class and number, or "
+            "generate new samples."
+        )
         return
     shown = stratified(bundle, selected, SHOWN)
     text, button = st.columns([4, 1], vertical_alignment="center")
@@ -185,7 +223,8 @@ m, n = len(bundle.generated_z), len(bundle.labels)
 held = f" Held out of training: {', '.join(bundle.held_out)}." if bundle.held_out else ""
 note = generation_of(bundle).note
 st.markdown(f"{n:,} real images and {m:,} generated ones, as the autoencoder's codes.{held} {note}")
-chart, controls = st.columns([7, 2])
+beside = st.container(horizontal=True)  # see style.css
+chart, controls = beside.container(key="map itself"), beside.container(key="map controls")
 with controls:
     key = restore("colour_by", COLOUR_BY[0], COLOUR_BY)
     colour = keep(key, st.radio("Colour by", COLOUR_BY, horizontal=True, key=key))

@@ -8,6 +8,7 @@ import streamlit as st
 
 from explorer.bundle import Bundle
 from explorer.palette import TEXT, current_theme
+from explorer.quality import too_few
 from explorer.race import (
     NAMES,
     PIXEL,
@@ -21,6 +22,7 @@ from explorer.race import (
 )
 from explorer.race_figure import race_figure
 from explorer.session import current_bundle
+from explorer.widgets import keep, restore
 
 HOW_TO = """No race was run for this bundle. Run one where it was trained, and write it in; it takes two hours
 (three seeds of two GANs, 20 minutes each):
@@ -29,15 +31,19 @@ HOW_TO = """No race was run for this bundle. Run one where it was trained, and w
 """
 
 
-def show_samples(race: dict[str, Any]) -> None:
+def show_samples(bundle: Bundle, race: dict[str, Any]) -> None:
     """Samples of all at equal seconds of training, side by side."""
     seeds = {f"seed {s['seed']}": s for s in race["seeds"]}
     left, right = st.columns([1, 3], vertical_alignment="bottom")
-    seed = seeds[left.selectbox("Seed", list(seeds), disabled=len(seeds) == 1)]
+    key = restore(f"speed/{bundle.name}/seed", next(iter(seeds)), seeds)
+    seed = seeds[keep(key, left.selectbox("Seed", list(seeds), disabled=len(seeds) == 1, key=key))]
     marks = sorted({round(p["total"]) for p in seed["contestants"][PIXEL]["curve"]})
     mark = marks[-1]
     if len(marks) > 1:  # not where it diverged at once
-        mark = right.select_slider("Seconds of training", marks, value=mark, format_func="{:,} s".format)
+        key = restore(f"speed/{bundle.name}/seconds", mark, marks)
+        mark = keep(
+            key, right.select_slider("Seconds of training", marks, key=key, format_func="{:,} s".format)
+        )
     names = (*on_codes(race), PIXEL)
     for name, column in zip(names, st.columns(len(names)), strict=True):
         point = latest(seed["contestants"][name]["curve"], mark)
@@ -56,6 +62,28 @@ def show_samples(race: dict[str, Any]) -> None:
             )
 
 
+def not_the_maps(bundle: Bundle, race: dict[str, Any]) -> str:
+    """Why distances differ from those on the Map page, where the bundle has such."""
+    if bundle.evaluation is None:
+        return ""
+    return (
+        f" These are not the numbers of *How good are the generated ones?* on the Map: a race trains a codec "
+        f"(preset {race['options']['preset']}) and GANs of its own, and takes {race['n']:,} samples where "
+        f"{bundle.evaluation['n']:,} were taken there."
+    )
+
+
+def lines_explained(race: dict[str, Any]) -> str:
+    """What the lines of the figure are: one for each seed, some trained by another optimiser."""
+    words = ["A line for each seed; dotted ones leave out the seconds of codec and encoding."]
+    if any(name.endswith("-sgd") for seed in race["seeds"] for name in seed["contestants"]):
+        words.append(
+            "*SGD*: the same GAN, trained by stochastic gradient descent with momentum in place of Adam; it "
+            "is not compared in the sentence above."
+        )
+    return " ".join(words)
+
+
 def show_race(bundle: Bundle, race: dict[str, Any]) -> None:
     """Sentence, curves, samples, tables, download."""
     st.markdown(f"**{verdict(race)}**")
@@ -68,11 +96,15 @@ def show_race(bundle: Bundle, race: dict[str, Any]) -> None:
         "budget has no time. Evaluations come after seconds that double, and a quality is reached somewhere "
         "between two of them: so ratios are ranges."
         + (f" Joined when the others were done: {', '.join(NAMES.get(n, n) for n in late)}." if late else "")
+        + not_the_maps(bundle, race)
     )
+    if few := too_few(race["n"]):
+        st.markdown(few)
     theme = current_theme()
     st.plotly_chart(race_figure(race, text=TEXT[theme]), config={"displayModeBar": False})
+    st.caption(lines_explained(race))
     st.subheader("Samples at equal seconds")
-    show_samples(race)
+    show_samples(bundle, race)
     st.subheader("Seconds to quality")
     st.markdown(quality_table(race))
     st.caption(

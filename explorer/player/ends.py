@@ -9,7 +9,7 @@ import streamlit as st
 from explorer.bundle import Bundle
 from explorer.latent import class_mean
 from explorer.player.journey import End
-from explorer.points import NewSamples, Point, codes_of, label_of, z_of
+from explorer.points import NewSamples, Point, class_title, codes_of, label_of, z_of
 from explorer.widgets import keep, kept, restore
 
 Side = Literal["A", "B"]
@@ -63,40 +63,38 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
     def box(widget: str, first: Any, valid: Container[Any]) -> str:
         return restore(_key(bundle, side, widget), first, valid)
 
-    def class_box(column: Any) -> int:
+    def class_box() -> int:
         key = box("class", int(opening[place]), classes)
         return keep(
-            key, column.selectbox("Class", classes, format_func=lambda i: _class_name(bundle, i), key=key)
+            key, row.selectbox("Class", classes, format_func=lambda i: class_title(bundle, i), key=key)
         )
 
     sources = [*([SELECTION] if selected else []), NUMBER, REAL, GENERATED, MEAN]
-    left, middle, right = st.columns([1.3, 1.3, 0.8], gap="small", vertical_alignment="bottom")
+    row = st.container(horizontal=True, gap="small", vertical_alignment="bottom", key=f"journey end {side}")
     key = box("source", SELECTION if len(selected) > 1 else NUMBER, sources)
-    source = left.selectbox(
+    source = row.selectbox(
         f"{side} from", sources, key=key, help="Points selected on the Map can be chosen here too."
     )
     keep(key, source)
 
     if source == MEAN:
-        label = class_box(middle)
+        label = class_box()
         n = int((bundle.labels == label).sum())
         mean = class_mean(bundle.real_codes, bundle.labels, label)
-        return End(f"mean of {_class_name(bundle, label)}, n = {n:,}", mean)
+        return End(f"mean of {class_title(bundle, label)}, n = {n:,}", mean)
     if source == SELECTION:
         key = box("point", selected[:2][place], selected)
-        point = middle.selectbox(
-            "Point", selected, format_func=lambda p: label_of(bundle, Point(*p)), key=key
-        )
+        point = row.selectbox("Point", selected, format_func=lambda p: label_of(bundle, Point(*p)), key=key)
         point = Point(*keep(key, point))
     elif source == NUMBER:
-        members = np.flatnonzero(bundle.labels == class_box(middle))
+        members = np.flatnonzero(bundle.labels == class_box())
         n = len(members)
         key = box("number", 1 + _opening(bundle, members), range(1, n + 1))
-        number = keep(key, right.number_input(f"Number, 1–{n}", 1, n, key=key, help=NUMBERED))
+        number = keep(key, row.number_input(f"No. 1–{n}", 1, n, key=key, help=NUMBERED))
         point = Point("real", int(members[number - 1]))
     else:
         key = box("seed", 0 if side == "A" else 1, range(2**31))
-        seed = keep(key, middle.number_input("Seed", 0, 2**31 - 1, key=key))
+        seed = keep(key, row.number_input("Seed", 0, 2**31 - 1, key=key))
         count = len(bundle.labels) if source == REAL else len(bundle.generated_z)
         kind: Literal["real", "generated"] = "real" if source == REAL else "generated"
         point = Point(kind, int(np.random.default_rng(seed).integers(count)))
@@ -117,11 +115,6 @@ def _opening(bundle: Bundle, rows: np.ndarray) -> int:
     judge = bundle.judge
     agreed = judge["round_trip_top1"][rows] == judge["photo_top1"][rows]
     return int(np.argmax((bundle.splits[rows] == "val") + judge["round_trip_confidence"][rows] * agreed))
-
-
-def _class_name(bundle: Bundle, label: int) -> str:
-    name = bundle.classes[label]
-    return f"{name} (held out)" if name in bundle.held_out else name
 
 
 def _name(bundle: Bundle, point: Point) -> str:

@@ -1,6 +1,7 @@
 """A journey between two pictures: its path, its pictures, its place on the map, its distance to the data."""
 
 import io
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +97,11 @@ def usual_distance(bundle: Bundle, split: str) -> tuple[float, int]:
         return float("nan"), 0
     distances, _ = latent.nearest(bundle.real_codes[members], bundle.real_codes[bundle.splits == "train"])
     return float(np.median(distances)), len(members)
+
+
+def file_stem(*words: str) -> str:
+    """A file's name, less its ending, from words: letters, digits and single hyphens alone."""
+    return "-".join(re.findall(r"\w+", " ".join(words)))
 
 
 def to_csv(codes: np.ndarray, header: str) -> str:
