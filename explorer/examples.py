@@ -62,6 +62,13 @@ def best_samples(bundle: Bundle, model: Autoencoder, examples: Examples, source:
     return _pairs(bundle, model, found["sheet"], found["nearest"], titles, "sample", "nearest real")
 
 
+# Of what was made: a report's name of it, what it is called (of so many samples), what is said, its cards.
+MADE = (
+    ("searches", "Nearest finds", FINDS_SAID, best_finds),
+    ("samples", "Highest-scoring of {:,} samples", SAMPLES_SAID, best_samples),
+)
+
+
 def sources_of(examples: Examples, kind: str, generator: str) -> list[str]:
     """Whose pictures of a kind there are: a GAN's of this kind, its oracle's and its untrained one's."""
     return [source for source in examples[kind] if (PIXEL in source) == (generator == PIXEL)]

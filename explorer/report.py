@@ -4,15 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from explorer.bundle import Bundle
-from explorer.examples import (
-    FINDS_SAID,
-    ROUND_TRIPS_SAID,
-    SAMPLES_SAID,
-    best_finds,
-    best_round_trips,
-    best_samples,
-    sources_of,
-)
+from explorer.examples import MADE, ROUND_TRIPS_SAID, best_round_trips, sources_of
 from explorer.gallery import gallery
 from explorer.ladder import CAPTION, ladder
 from explorer.ladder_figure import ladder_figure
@@ -66,12 +58,10 @@ def html_report(report: Report, bundle: Bundle, alpha: float | None = None, leve
             if generator != PIXEL:  # which has no codec
                 parts.append(f"<h4>Best round trips</h4><p>{escape(ROUND_TRIPS_SAID.capitalize())}.</p>")
                 parts.append(gallery(best_round_trips(bundle, model, examples), 64))
-            for kind, cards, title, words in (
-                ("searches", best_finds, "Nearest finds", FINDS_SAID),
-                ("samples", best_samples, f"Highest-scoring of {report['samples']:,} samples", SAMPLES_SAID),
-            ):
+            for kind, title, words, cards in MADE:
                 sources = sources_of(examples, kind, generator)
-                parts += [f"<h4>{title}</h4><p>{escape(words.capitalize())}.</p>"] if sources else []
+                called = title.format(report["samples"])
+                parts += [f"<h4>{called}</h4><p>{escape(words.capitalize())}.</p>"] if sources else []
                 for source in sources:
                     parts.append(f"<h5>{escape(source)}</h5>")
                     parts.append(gallery(cards(bundle, model, examples, source), 64))

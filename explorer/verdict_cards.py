@@ -6,15 +6,7 @@ import streamlit as st
 
 from explorer.bundle import Bundle
 from explorer.counts_table import counts_csv
-from explorer.examples import (
-    FINDS_SAID,
-    ROUND_TRIPS_SAID,
-    SAMPLES_SAID,
-    best_finds,
-    best_round_trips,
-    best_samples,
-    sources_of,
-)
+from explorer.examples import MADE, ROUND_TRIPS_SAID, best_round_trips, sources_of
 from explorer.gallery import gallery
 from explorer.ladder import CAPTION, ladder
 from explorer.ladder_figure import ladder_figure
@@ -84,21 +76,18 @@ def show_pictures(
     if generator != PIXEL:  # which has no codec
         st.markdown(f"**Best round trips**: {ROUND_TRIPS_SAID}.")
         st.html(gallery(best_round_trips(bundle, model, examples, photographs), SIDE))
-    highest = f"Highest-scoring of {report['samples']:,} samples"
-    for kind, cards, label, words in (
-        ("searches", best_finds, "Search in the range of", f"**Nearest finds**: {FINDS_SAID}."),
-        ("samples", best_samples, "Samples of", f"**{highest}**: {SAMPLES_SAID}."),
-    ):
+    labels = {"searches": "Search in the range of", "samples": "Samples of"}
+    for kind, title, words, cards in MADE:
         if not (sources := sources_of(examples, kind, generator)):
             continue
         left, right = st.columns([4, 1])
-        left.markdown(words)
+        left.markdown(f"**{title.format(report['samples'])}**: {words}.")
         key = restore(
             f"{kind} {bundle.name} {name} {generator}",
             generator if generator in sources else sources[0],
             sources,
         )
-        source = keep(key, right.selectbox(label, sources, key=key))
+        source = keep(key, right.selectbox(labels[kind], sources, key=key))
         st.html(gallery(cards(bundle, model, examples, source), SIDE))
 
 
