@@ -224,6 +224,12 @@ def _decide(
     interval = f"{100 * level:g} % interval {low} to {high}; {_size(found.seeds, evidence.shared)}"
     if is_produced:
         limits.append(f"false positives are those of {found.worst} ({_share(found.fpr)})")
+        if not evidence.seen:
+            limits.append(
+                "they are counted on all seen classes alike, so a generator that makes mostly one that is "
+                "like this class may pass for one that makes it: see which seen classes its samples are hit "
+                "for"
+            )
         if shown is False:
             limits.append(f"{_recognised(evidence)}, so its codec shows it badly")
         made = f"produced, in {percent(found.pi or 0)} of samples ({interval})"
