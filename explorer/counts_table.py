@@ -16,7 +16,7 @@ from explorer.reachability import (
     alphas,
     counts,
     has_thresholds,
-)  # fmt: skip
+)
 
 COLUMNS = (
     "class", "held_out", "rung", "source", "targets", "seed", "alpha", "hits", "n", "rate",

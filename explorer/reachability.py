@@ -144,9 +144,9 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     shown = (ROUND_TRIPS, CUT, TRAINING_CUT) if through else (PHOTOGRAPHS, TRAINING)
     false_positives = level["false_positives"]
     alarms = {OTHERS[k]: false_positives[k] for k in shown if k in false_positives}
-    alarms[PERMUTED] = level[PERMUTED][generator]
+    placebo, of_kind = level[PERMUTED], oracle(generator)
+    alarms[PERMUTED] = placebo[generator]
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
-    of_oracles = counts(level[PERMUTED][k] for k in (oracle(generator),) if k in level[PERMUTED])
     searches: dict[str, Search] = {}
     for key, source, kind in (
         (HELD_OUT, generator, CLASS),
@@ -167,8 +167,8 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         produced=counts(level["samples"][generator]),
         attribution={k: counts(level["samples"][k]) for k in ATTRIBUTION if k in level["samples"]},
         searches=searches,
-        oracle=counts(level["samples"].get(oracle(generator) if kept_out else generator, [])),
-        oracle_fpr=dict.fromkeys((PERMUTED,), of_oracles[0]) if kept_out and of_oracles else {},
+        oracle=counts(level["samples"].get(of_kind if kept_out else generator, [])),
+        oracle_fpr={PERMUTED: counts([placebo[of_kind]])[0]} if kept_out and of_kind in placebo else {},
         blind=counts(level["samples"].get(generator, []) if kept_out else []),
         shared="over one second stage" if through and report.get("detail") == SHARED else "",
         seen=not kept_out,

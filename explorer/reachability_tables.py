@@ -46,6 +46,9 @@ def claims(report: Report, alpha: float, level: float = LEVEL) -> list[Sequence[
     ]  # fmt: skip
     for generator in generators(report):
         for name, verdict in judged_among(report, held_out(report), generator, alpha, level).items():
+            if not has_thresholds(report, name, alpha):
+                rows.append([name, generator, *["-"] * 5, verdict.kind.value])
+                continue
             e = evidence(report, name, generator, alpha)
             trips = "no codec" if generator == PIXEL else _cell([e.round_trips], level)
             found, *others = (
@@ -57,9 +60,6 @@ def claims(report: Report, alpha: float, level: float = LEVEL) -> list[Sequence[
                 low, high = percent(verdict.low, "down"), percent(verdict.high, "up")
                 made = f"{percent(verdict.pi)} [{low}, {high}], seeds: {len(e.produced)}"
             control, best = _best(e.attribution)
-            if not has_thresholds(report, name, alpha):
-                rows.append([name, generator, *["-"] * 5, verdict.kind.value])
-                continue
             rows.append([
                 name, generator, f"{trips} ({_cell([e.originals], level)})", f"{found} ({'; '.join(others)})",
                 made, _cell(e.produced, level), f"{control}: {_cell(best, level)}" if best else "-",
@@ -86,12 +86,12 @@ def rates(report: Report, generator: str, alpha: float, level: float = LEVEL) ->
          "search, untrained"),
     ]  # fmt: skip
     for name, found in report["classes"].items():
-        e = evidence(report, name, generator, alpha)
-        at = at_level(report, name, alpha)
         called = f"{name} ({'held out' if found['held_out'] else 'seen'})"
         if not has_thresholds(report, name, alpha):
             rows.append([called, *["-"] * (len(rows[0]) - 1)])
             continue
+        e = evidence(report, name, generator, alpha)
+        at = at_level(report, name, alpha)
         false = [e.fpr[worst_control(e, level)]] if any(c.n for c in e.fpr.values()) else []
         searched = [_cell([e.searches[k].reached], level) if k in e.searches else "-"
                     for k in (HELD_OUT, SCRAMBLED, OTHER, UNTRAINED)]  # fmt: skip
