@@ -146,8 +146,9 @@ def chromium() -> Iterator["Browser"]:
     """Chromium. Without it the browser tests are skipped, but in CI they fail."""
     if not Path(CHROMIUM).is_file() and not os.environ.get("CI"):
         pytest.skip(f"no Chromium at {CHROMIUM}; name one in CHROMIUM_PATH")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         yield browser

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from conftest import App
+from playwright.sync_api import Page, expect
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
+from tests.browser import box_of, once, open_page, settle
 
 pytestmark = pytest.mark.browser
 
@@ -34,37 +34,37 @@ slider => {
 """
 
 
-def open_journey(page: "Page", app: App) -> Callable[[], dict[str, Any]]:
+def open_journey(page: Page, app: App) -> Callable[[], dict[str, Any]]:
     """Open the page; returns what reads the player."""
-    page.goto(app.link("journey"))
-    page.locator(".slider[aria-valuetext]").wait_for()
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    open_page(page, app, "journey")
+    page.locator(".slider[aria-valuetext]").wait_for()  # which it has when the pictures are decoded
     return lambda: page.locator(".slider").evaluate(SEEN)
 
 
-def slider_point(page: "Page", t: float) -> tuple[float, float]:
-    box = page.locator(".slider").bounding_box()
-    assert box
+def slider_point(page: Page, t: float) -> tuple[float, float]:
+    box = box_of(page.locator(".slider"))
     return box["x"] + t * box["width"], box["y"] + box["height"] / 2
 
 
-def test_dragging_moves_picture_and_marker(page: "Page", app: App) -> None:
+def test_dragging_moves_picture_and_marker(page: Page, app: App) -> None:
     seen = open_journey(page, app)
     before = seen()
-    page.mouse.move(*slider_point(page, 0.5))
+    start, end = slider_point(page, 0.5), slider_point(page, 0.707)
+    page.mouse.move(*start)
     page.mouse.down()
-    page.mouse.move(*slider_point(page, 0.707))
+    page.mouse.move(*end)
+    expect(page.locator(".slider")).not_to_have_attribute("aria-valuetext", before["text"])
     during = seen()
     for what in ("picture", "marker", "readout", "text"):
         assert during[what] != before[what]
     assert during["value"] % 1  # between two frames: a blend
     page.mouse.up()
-    after = seen()
+    after = once(page, seen, lambda now: not now["value"] % 1)
     assert after["value"] == round(during["value"])  # on a frame: a true decode
     assert after["picture"] != during["picture"]
 
 
-def test_keys_go_from_frame_to_frame(page: "Page", app: App) -> None:
+def test_keys_go_from_frame_to_frame(page: Page, app: App) -> None:
     seen = open_journey(page, app)
     page.locator(".slider").focus()
     start = seen()
@@ -81,7 +81,7 @@ def test_keys_go_from_frame_to_frame(page: "Page", app: App) -> None:
     assert home["a"] != home["b"]
 
 
-def test_keys_work_after_a_click_that_moves_nothing(page: "Page", app: App) -> None:
+def test_keys_work_after_a_click_that_moves_nothing(page: Page, app: App) -> None:
     seen = open_journey(page, app)
     before = seen()["value"]
     page.mouse.move(*slider_point(page, 0.5))
@@ -91,7 +91,7 @@ def test_keys_work_after_a_click_that_moves_nothing(page: "Page", app: App) -> N
     assert seen()["value"] == before + 1
 
 
-def test_a_new_path_shows_in_place_and_the_slider_stays(page: "Page", app: App) -> None:
+def test_a_new_path_shows_in_place_and_the_slider_stays(page: Page, app: App) -> None:
     seen = open_journey(page, app)
     page.locator(".slider").focus()
     page.keyboard.press("Home")
@@ -101,14 +101,14 @@ def test_a_new_path_shows_in_place_and_the_slider_stays(page: "Page", app: App) 
         "([slider, old]) => slider.getRootNode().querySelector('.end.a').getAttribute('transform') !== old",
         arg=[page.locator(".slider").element_handle(), before["startsAt"]],
     )
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-    page.wait_for_timeout(500)
-    after = seen()
+    settle(page)
+    # The path is drawn at once, the pictures when they are decoded.
+    after = once(page, seen, lambda now: now["picture"] != before["picture"])
     assert (after["value"], after["picture"]) == (0, before["b"])
     assert after["marker"] == before["endsAt"]
 
 
-def test_downloads(page: "Page", app: App) -> None:
+def test_downloads(page: Page, app: App) -> None:
     open_journey(page, app)
     for name, magic in (
         ("Strip", b"\x89PNG"),
@@ -126,15 +126,24 @@ def test_downloads(page: "Page", app: App) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_path_and_names_stand_out_in_both_themes(page: "Page", app: App, scheme: Any) -> None:
+def test_path_and_names_stand_out_in_both_themes(page: Page, app: App, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)
     open_journey(page, app)
-    colours = page.locator(".slider").evaluate(
-        "slider => [getComputedStyle(slider.getRootNode().querySelector('.line')).stroke,"
-        "getComputedStyle(slider.getRootNode().querySelector('.name')).color,"
-        "getComputedStyle(document.querySelector('.stApp')).backgroundColor]"
-    )
-    line, name, background = (sum(map(int, c[c.index("(") + 1 : -1].split(",")[:3])) / 3 for c in colours)
+
+    def brightnesses() -> tuple[float, ...]:
+        colours = page.locator(".slider").evaluate(
+            "slider => [getComputedStyle(slider.getRootNode().querySelector('.line')).stroke,"
+            "getComputedStyle(slider.getRootNode().querySelector('.name')).color,"
+            "getComputedStyle(document.querySelector('.stApp')).backgroundColor]"
+        )
+        return tuple(sum(map(int, c[c.index("(") + 1 : -1].split(",")[:3])) / 3 for c in colours)
+
+    def apart(found: tuple[float, ...]) -> bool:
+        line, name, background = found
+        right = (background > 200) == (scheme == "light")
+        return right and abs(line - background) > 128 and abs(name - background) > 128
+
+    line, name, background = once(page, brightnesses, apart)
     assert (background > 200) == (scheme == "light")
     assert abs(line - background) > 128
     assert abs(name - background) > 128

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 from conftest import JUDGED, App
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
+
+from tests.browser import once, open_page, settle
 
 pytestmark = pytest.mark.browser
 
@@ -46,77 +48,72 @@ elements => {
 """
 
 
-def ready(page: Page) -> None:
-    page.locator("h1").first.wait_for()
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-
-
 def stands_out(page: Page, selector: str) -> float:
-    """The lowest contrast, once it is enough: elements fade in. After ten seconds, whatever it is."""
-    page.locator(selector).first.wait_for()
-    for _ in range(40):
-        lowest = float(page.locator(selector).evaluate_all(LOWEST))
-        if lowest >= ENOUGH:
-            break
-        page.wait_for_timeout(250)
-    return lowest
+    """The lowest contrast, once it is enough: elements fade in."""
+    found = page.locator(selector)
+    found.first.wait_for()
+    return once(page, lambda: float(found.evaluate_all(LOWEST)), lambda lowest: lowest >= ENOUGH)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_in_both_themes(page: Page, app: App, scheme: Any) -> None:
     page.emulate_media(color_scheme=scheme)
-    page.goto(app.link("journey"))
-    ready(page)
+    open_page(page, app, "journey")
     assert stands_out(page, CAPTIONS) >= ENOUGH
     assert stands_out(page, TICKS) >= ENOUGH
     assert stands_out(page, ".stButtonGroup button[data-selected]:not(:disabled) p") >= ENOUGH
-    page.goto(app.link("speed"))
-    ready(page)
+    open_page(page, app, "speed")
     assert stands_out(page, TICKS) >= ENOUGH
-    colour = "element => getComputedStyle(element).color"
-    value = page.locator("[data-testid=stSliderThumbValue] p")  # beside its thumb, on the page's own ground
-    assert value.evaluate(colour) == page.locator("h1").first.evaluate(colour)
+    colour = page.locator("h1").first.evaluate("element => getComputedStyle(element).color")
+    # The value beside the thumb, on the page's own ground.
+    expect(page.locator("[data-testid=stSliderThumbValue] p")).to_have_css("color", colour)
 
 
 @pytest.mark.parametrize("width", [853, 1440])
 def test_pickers_show_their_values_and_their_steppers(page: Page, app: App, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 480})
-    page.goto(app.link("journey"))
-    ready(page)
-    for label in page.locator("[class*=st-key-journey-end-] [data-testid=stWidgetLabel]").all():
-        box = label.bounding_box()
-        assert box
-        assert box["height"] < 40  # one line
-    for number in page.locator("[class*=st-key-journey-end-] .stNumberInput").all():
-        assert number.get_by_role("button").last.is_visible()
+    open_page(page, app, "journey")
+    labels = page.locator("[class*=st-key-journey-end-] [data-testid=stWidgetLabel]")
+    expect(labels).to_have_count(6)
+    tallest = "labels => Math.max(...labels.map(label => label.getBoundingClientRect().height))"
+    assert once(page, lambda: labels.evaluate_all(tallest), lambda height: height < 40) < 40  # one line
+    numbers = page.locator("[class*=st-key-journey-end-] .stNumberInput")
+    expect(numbers).to_have_count(2)
+    for number in numbers.all():
+        expect(number.get_by_role("button").last).to_be_visible()
 
 
 def test_a_narrow_window_says_that_the_ladder_scrolls_and_shows_whole_choices(page: Page, app: App) -> None:
-    content = "figure => getComputedStyle(figure, '::before').content"
-    page.goto(app.link("held_out", JUDGED))
+    open_page(page, app, "held_out", JUDGED)
     figure = page.locator("[class*=st-key-scrolls]").first
-    figure.wait_for()
-    assert figure.evaluate(content) == "none"
+    expect(figure).to_have_css("container-type", "inline-size")  # so the style sheet is there
+
+    def words() -> str:
+        return figure.evaluate("figure => getComputedStyle(figure, '::before').content")
+
+    assert words() == "none"
     page.set_viewport_size({"width": 853, "height": 480})
-    assert "scrolls sideways" in figure.evaluate(content)
-    ready(page)
-    for box in page.locator("[data-testid=stColumn] .stSelectbox").all():
-        bounds = box.bounding_box()
-        assert bounds
-        assert bounds["width"] >= 128
+    assert "scrolls sideways" in once(page, words, lambda content: "scrolls sideways" in content)
+    settle(page)
+    boxes = page.locator("[data-testid=stColumn] .stSelectbox")
+    expect(boxes).to_have_count(3)
+    narrowest = "boxes => Math.min(...boxes.map(box => box.getBoundingClientRect().width))"
+    assert once(page, lambda: boxes.evaluate_all(narrowest), lambda width: width >= 128) >= 128
     caption = page.get_by_text("compare that column downwards, from class to class, never along a row")
-    assert caption.count() == 1
+    expect(caption).to_have_count(1)
 
 
 def test_the_focus_of_a_mode_bars_button_is_seen(page: Page, app: App) -> None:
     page.emulate_media(color_scheme="dark")
-    page.goto(app.link())
-    ready(page)
+    open_page(page, app)
     button = page.locator(".modebar-btn").first
     button.wait_for(state="attached")
     page.keyboard.press("Tab")
     button.evaluate("button => button.focus()")
-    style = "button => { const s = getComputedStyle(button); return [s.outlineWidth, s.outlineColor] }"
-    width, colour = button.evaluate(style)
-    assert width == "2px"
-    assert sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3])) > 300
+    expect(button).to_have_css("outline-width", "2px")
+
+    def brightness() -> int:
+        colour = button.evaluate("button => getComputedStyle(button).outlineColor")
+        return sum(map(int, colour[colour.index("(") + 1 : -1].split(",")[:3]))
+
+    assert once(page, brightness, lambda found: found > 300) > 300

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from conftest import BUNDLE, JUDGED, ROOT, TIMEOUT_MS, App
+from conftest import BUNDLE, JUDGED, ROOT, App
 from playwright.sync_api import expect
 from safetensors.numpy import load_file, save_file
 from streamlit.testing.v1 import AppTest
@@ -35,6 +35,7 @@ from explorer.points import NewSamples
 from explorer.reachability import judged as verdicts_of
 from explorer.report import WORDS, html_report
 from explorer.verdict import Kind
+from tests.browser import PLOT, open_page, settle
 from tests.support import tiny_parts, write_tiny_bundle
 
 if TYPE_CHECKING:
@@ -394,14 +395,13 @@ def test_photographs_are_asked_for_where_the_job_needs_them(judged):
 
 @pytest.mark.browser
 def test_in_the_browser_the_verdict_follows_alpha_and_downloads(app: App, page: "Page"):
-    page.goto(app.link("held_out", JUDGED))
-    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
+    open_page(page, app, "held_out", JUDGED)
+    page.locator(f"{PLOT} .scatterlayer .trace").first.wait_for()
     sentence = page.locator("[data-testid=stMarkdown] p strong", has_text="7:")
-    expect(sentence).to_contain_text("representable only", timeout=TIMEOUT_MS)
+    expect(sentence).to_contain_text("representable only")
     page.get_by_role("slider").first.press("End")  # 5 %, the largest
-    expect(sentence).to_contain_text("produced, in", timeout=TIMEOUT_MS)
-    # A button that is drawn anew while it is pressed downloads nothing.
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    expect(sentence).to_contain_text("produced, in")
+    settle(page)  # a button that is drawn anew while it is pressed downloads nothing
     for label, start in (("Report (JSON)", '{"'), ("Counts (CSV)", "class,"), ("Report (HTML)", "<!doctype")):
         with page.expect_download() as download:
             page.get_by_role("button", name=label).click()
@@ -410,11 +410,11 @@ def test_in_the_browser_the_verdict_follows_alpha_and_downloads(app: App, page: 
 
 @pytest.mark.browser
 def test_in_the_browser_a_job_survives_a_reload_and_is_cancelled(app: App, page: "Page"):
-    page.goto(app.link("held_out", BUNDLE))
+    open_page(page, app, "held_out", BUNDLE)
     page.get_by_text("Measure it on this machine").click()
     page.get_by_role("button", name="Start").click()
-    expect(page.get_by_text("Measuring, stage 1 of")).to_be_visible(timeout=TIMEOUT_MS)
+    expect(page.get_by_text("Measuring, stage 1 of")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("Measuring, stage")).to_be_visible(timeout=TIMEOUT_MS)
+    expect(page.get_by_text("Measuring, stage")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("was cancelled")).to_be_visible(timeout=TIMEOUT_MS)
+    expect(page.get_by_text("was cancelled")).to_be_visible()

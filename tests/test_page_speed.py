@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import BUNDLE, ROOT, TIMEOUT_MS, App
+from conftest import BUNDLE, ROOT, App
 from playwright.sync_api import Page, expect
 from streamlit.testing.v1 import AppTest
 
@@ -12,6 +12,7 @@ from explorer import session
 from explorer.bundle_writing import update_bundle
 from explorer.measured import RACE
 from explorer.race import verdict
+from tests.browser import PLOT, open_page
 from tests.support import tiny_race, write_tiny_bundle
 
 FOUND = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (40, 200), (50, 180)])
@@ -120,12 +121,12 @@ def test_without_a_race_the_page_says_how_to_run_one(tmp_path, monkeypatch):
 
 
 def test_in_the_browser_the_curves_are_drawn_and_the_slider_changes_the_samples(app: App, page: Page):
-    page.goto(app.link("speed", BUNDLE))
-    page.wait_for_selector("h1:has-text('Speed')")
-    page.wait_for_selector(".js-plotly-plot .scatterlayer .trace")
+    open_page(page, app, "speed", BUNDLE)
+    expect(page.locator("h1")).to_have_text("Speed")
+    page.locator(f"{PLOT} .scatterlayer .trace").first.wait_for()
     captions = page.get_by_text("not picked")
-    captions.last.wait_for()
-    before = captions.last.inner_text()
+    before = captions.last.text_content()
+    assert before
     page.get_by_role("slider").press("Home")
-    expect(captions.last).not_to_have_text(before, timeout=TIMEOUT_MS)
-    expect(page.get_by_text("Nothing yet")).to_be_visible(timeout=TIMEOUT_MS)
+    expect(captions.last).not_to_have_text(before)
+    expect(page.get_by_text("Nothing yet")).to_be_visible()
