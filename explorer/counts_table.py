@@ -12,6 +12,7 @@ from explorer.reachability import (
     PERMUTED,
     PHOTOGRAPHS,
     ROUND_TRIPS,
+    STRATA,
     Report,
     alphas,
     counts,
@@ -74,3 +75,8 @@ def _rows(report: Report, name: str, alpha: float) -> Iterator[tuple[str, str, s
     for group, prefix in ((at["false_positives"], ""), (at[PERMUTED], f"{PERMUTED}: ")):
         for source, count in zip(group, counts(group.values()), strict=True):
             yield "false positives", prefix + source, "", "", count
+    by_rung = at.get(STRATA, {})  # parts of what stands above
+    for rung, key in (("false positives by stratum", "false_positives"), ("produced by stratum", "samples")):
+        for source, strata in by_rung.get(key, {}).items():
+            for name, count in zip(strata, counts(strata.values()), strict=True):
+                yield rung, source, f"most like {name}", "", count

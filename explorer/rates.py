@@ -1,7 +1,8 @@
 """Rates with their uncertainty: a share never stands without its n and its interval."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,34 @@ def pooled(counts: Iterable[Count]) -> Count:
     """All hits among all trials."""
     counts = list(counts)
     return Count(sum(c.hits for c in counts), sum(c.n for c in counts))
+
+
+def standardised(strata: Mapping[str, Count], mix: Mapping[str, int]) -> Count:
+    """What was counted by strata, as one count of a sample in which they are mixed as in ``mix``.
+
+    Its rate is the directly standardised one, the mean of the strata's by their shares of the mix; its n that
+    which Fay & Feuer 1997 (Statistics in Medicine 16:791) give it, with the largest weight of a single trial
+    added to sum and variance, so that strata without hits do not pass for certain; but never more than was
+    counted. Hits are rounded up. A stratum of the mix in which nothing was counted is taken to be all hits.
+    No trials where nothing is mixed, or nothing counted.
+    """
+    whole, counted = sum(mix.values()), pooled(strata.values())
+    rate = variance = largest = 0.0
+    for name, size in mix.items():
+        if not size:
+            continue
+        stratum = strata.get(name, Count(0, 0))
+        if not stratum.n:
+            rate += size / whole
+            continue
+        weight = size / whole / stratum.n
+        rate += weight * stratum.hits
+        variance += weight**2 * stratum.hits
+        largest = max(largest, weight)
+    if not largest:
+        return Count(0, 0)
+    n = min(int((rate + largest) / (variance + largest**2)), counted.n)
+    return Count(min(n, ceil(rate * n - 1e-9)), n, f"{counted.n:,}, mixed otherwise")
 
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from math import ceil
 from typing import Any
 
 from explorer.race import LATENT, PIXEL
-from explorer.rates import Count, pooled
+from explorer.rates import Count, pooled, standardised
 from explorer.verdict import (
     HELD_OUT,
     OTHER,
@@ -37,11 +37,14 @@ OTHERS = {  # what people are told for these of other classes: false positives
     CUT: "others, remade by the GAN",
     TRAINING_CUT: "training images of others, remade by the GAN",
 }
+AS_SAMPLES = (PHOTOGRAPHS, TRAINING, CUT, TRAINING_CUT)  # of these, those in the form in which samples come
+MIXED = "{}, mixed as its samples are"  # what people are told where these are standardised
 PERMUTED = "permuted labels"
 UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
 CODEC_SAW = f"{ORACLE}, codec saw it"  # one whose codec and second stage saw the class, too
 PIXEL_ORACLE = "pixel oracle"  # what ORACLE is to a latent GAN
 CLASS = "class"
+STRATA = "strata"  # by the seen class that pictures are most like
 SHARED = "shared"  # the second stage of a latent GAN, by all seeds
 ALPHA, LEVEL = 0.01, 0.95  # where nobody chose
 Report = Mapping[str, Any]
@@ -147,6 +150,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     placebo, of_kind = level[PERMUTED], oracle(generator)
     alarms[PERMUTED] = placebo[generator]
     false = dict(zip(alarms, counts(alarms.values()), strict=True))
+    false |= _mixed(level, shown, generator)
     searches: dict[str, Search] = {}
     for key, source, kind in (
         (HELD_OUT, generator, CLASS),
@@ -168,7 +172,12 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         attribution={k: counts(level["samples"][k]) for k in ATTRIBUTION if k in level["samples"]},
         searches=searches,
         oracle=counts(level["samples"].get(of_kind if kept_out else generator, [])),
-        oracle_fpr={PERMUTED: counts([placebo[of_kind]])[0]} if kept_out and of_kind in placebo else {},
+        oracle_fpr=(
+            {PERMUTED: counts([placebo[of_kind]])[0]} | _mixed(level, shown, of_kind)
+            if kept_out and of_kind in placebo
+            else {}
+        ),
+        mixed=bool(_mixed(level, shown, generator)),
         blind=counts(level["samples"].get(generator, []) if kept_out else []),
         shared="over one second stage" if through and report.get("detail") == SHARED else "",
         seen=not kept_out,
@@ -177,6 +186,26 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
             None if has_thresholds(report, name, alpha) else (level["negatives"], pictures_needed(alpha))
         ),
     )
+
+
+def _mixed(level: Mapping[str, Any], shown: Sequence[str], source: str) -> dict[str, Count]:
+    """False positives of images in the form of a source's samples, with the seen classes mixed as in these;
+    none where that was not counted, as in older reports.
+    """
+    mix = {name: count.n for name, count in sampled_strata(level, source).items()}
+    return {
+        MIXED.format(OTHERS[kind]): standardised(dict(zip(found, counts(found.values()), strict=True)), mix)
+        for kind, found in (level[STRATA]["false_positives"].items() if mix else ())
+        if kind in shown
+    }
+
+
+def sampled_strata(level: Mapping[str, Any], source: str) -> dict[str, Count]:
+    """Samples of a source, and hits among them, by the seen class that they are most like; empty where that
+    was not counted.
+    """
+    found = level.get(STRATA, {}).get("samples", {}).get(source, {})
+    return dict(zip(found, counts(found.values()), strict=True))
 
 
 @dataclass(frozen=True)

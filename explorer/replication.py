@@ -49,10 +49,11 @@ def rate_interval(seeds: Sequence[Count], level: float = 0.95) -> tuple[float, f
     return clopper_pearson(*effective_count(seeds, (1 - level) / 2), level)
 
 
-def worth_of_repeats(answers: "np.ndarray") -> Count:
+def worth_of_repeats(answers: "np.ndarray", asked: "np.ndarray | None" = None) -> Count:
     """Hits and n of one sample that is worth as much as images each asked about several times.
 
-    answers: bool (repeats, images). As ``effective_count``, with images as clusters; those that are never hit
+    answers: bool (repeats, images). asked: which of them count, bool alike; all by default. As
+    ``effective_count``, with images as clusters; those that are never hit
     tell nothing about how alike the answers to one image are. Answers are taken to be at least as alike as a
     correlation of ``ALIKE`` makes them, because a few images that are always hit may be missing from a
     sample; and where that is all too uncertain, with fewer than ``FEW`` images ever hit, or ever missed, the
@@ -61,15 +62,21 @@ def worth_of_repeats(answers: "np.ndarray") -> Count:
     seldom are) the ends of Clopper & Pearson's interval missed at most 0.032 where 0.025 is promised, and
     0.011 where 0.005 is; ``tests/test_replication.py`` has five such settings of 400.
     """
-    repeats, images = answers.shape
-    first = Count(int(answers[0].sum()), images)
-    by_image = answers.sum(0)
+    asked = answers | ~answers if asked is None else asked
+    ever = asked.any(0)
+    answers, asked = (answers & asked)[:, ever], asked[:, ever]
+    images = answers.shape[1]
+    at_first = asked.argmax(0)
+    first = Count(int(answers[at_first, range(images)].sum()), images)
+    by_image, times = answers.sum(0), asked.sum(0)
     hit = int((by_image > 0).sum())
-    if repeats < 2 or min(hit, int((by_image < repeats).sum())) < FEW:
+    if len(answers) < 2 or min(hit, int((by_image < times).sum())) < FEW:
         return first
-    _, n = effective_count([Count(int(h), repeats) for h in by_image], freedom=hit - 1)
-    n = min(n, images * repeats / (1 + (repeats - 1) * ALIKE))
-    rate = by_image.sum() / answers.size
+    clusters = [Count(int(h), int(t)) for h, t in zip(by_image, times, strict=True)]
+    _, n = effective_count(clusters, freedom=hit - 1)
+    alike = (times**2).sum() / times.sum()  # answers that come with an answer, itself among them
+    n = min(n, times.sum() / (1 + (alike - 1) * ALIKE))
+    rate = by_image.sum() / times.sum()
     kept = int(rate * n)
     worth = round(kept / rate)
     return Count(kept, worth) if worth >= images else first

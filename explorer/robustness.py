@@ -93,9 +93,9 @@ def robustness(report: Report, name: str, generator: str, alpha: float, level: f
         changed = {**fpr, control: replace(fpr[control], hits=hits)}
         if control not in of_oracles:
             return replace(given[name], fpr=changed)
-        # As many more among oracles' samples.
-        own = of_oracles[control]
-        more = replace(own, hits=min(own.n, own.hits + hits - fpr[control].hits))
+        # As much more often among oracles' samples.
+        own, counted = of_oracles[control], fpr[control]
+        more = replace(own, hits=min(own.n, own.hits + round((hits - counted.hits) * own.n / counted.n)))
         return replace(given[name], fpr=changed, oracle_fpr={**of_oracles, control: more})
 
     alarms = {}

@@ -1,5 +1,6 @@
 """Why a verdict may be believed, or not: hits, thresholds, the judges' errors and the gate, in words."""
 
+from collections.abc import Mapping
 from math import exp
 
 from explorer.rates import Count, clopper_pearson, pooled, with_interval
@@ -15,6 +16,7 @@ from explorer.reachability import (
     counts,
     evidence,
     held_out,
+    sampled_strata,
     seen_shares,
     told,
 )
@@ -45,6 +47,8 @@ def reasons(
     rows = {"What counts as a hit": hit}
     if None not in limits:
         rows |= _hits(report, name, generator, found, level)
+        if mixed := sampled_strata(at, generator):
+            rows["Samples by the seen class that they are most like"] = _mix(mixed)
     if seen := _sum_of_seen(seen_shares(report, generator, alpha, level)):
         rows["Shares of the seen classes, in sum"] = seen
     for judge, asked in report["judges"].items():
@@ -85,7 +89,7 @@ def _hits(report: Report, name: str, generator: str, found: Evidence, level: flo
         "True positives": f"{_share(found.tpr, level)} of {found.tpr.size} test images of "
         "the class, as the GAN could at best show them",
     }
-    among_oracles = {f"{control}, among oracles' samples": c for control, c in found.oracle_fpr.items()}
+    among_oracles = {f"{control} (oracles)": c for control, c in found.oracle_fpr.items()}
     for control, count in {**found.fpr, **among_oracles}.items():
         rows[f"False positives: {control}"] = (
             f"{_share(count, level)} of {count.size}" if count.n else
@@ -100,6 +104,12 @@ def _hits(report: Report, name: str, generator: str, found: Evidence, level: flo
         if by_seed
     )
     return rows
+
+
+def _mix(strata: Mapping[str, Count]) -> str:
+    """How many samples are most like each seen class, and how many of these are hits; the most hits first."""
+    ordered = sorted(strata.items(), key=lambda item: (-item[1].hits, -item[1].n))
+    return ", ".join(f"{name} {count.n:,} ({count.hits:,} hits)" for name, count in ordered)
 
 
 def _share(count: Count, level: float) -> str:

@@ -55,10 +55,11 @@ class Evidence:
     takes part in, and by its seeds. searches: by kind of target, or UNTRAINED for the generator that was
     searched; OTHER may be missing. oracle: by seed of generators trained with the class; oracle_fpr: as fpr,
     of controls that were counted among oracles' own samples; blind: by seed of the same kind without the
-    class. shared: what seeds have in common besides the codec, for the sentence. seen:
-    whether the generator was trained with it; then what fits its images makes it, too, and nothing is
-    attributed. codec: whether there is one. uncalibrated: calibration pictures, where they are too few for a
-    threshold, and how many that takes. What was not measured is left empty.
+    class. shared: what seeds have in common besides the codec, for the sentence. seen: whether the generator
+    was trained with it; then what fits its images makes it, too, and nothing is attributed. codec: whether
+    there is one. mixed: whether some of fpr have the seen classes mixed as samples do. uncalibrated:
+    calibration pictures, where they are too few for a threshold, and how many that takes. What was not
+    measured is left empty.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Evidence:
     shared: str = ""
     seen: bool = False
     codec: bool = True
+    mixed: bool = False
     uncalibrated: tuple[int, int] | None = None
 
 
@@ -224,7 +226,7 @@ def _decide(
     interval = f"{100 * level:g} % interval {low} to {high}; {_size(found.seeds, evidence.shared)}"
     if is_produced:
         limits.append(f"false positives are those of {found.worst} ({_share(found.fpr)})")
-        if not evidence.seen:
+        if not evidence.seen and not evidence.mixed:
             limits.append(
                 "they are counted on all seen classes alike, so a generator that makes mostly one that is "
                 "like this class may pass for one that makes it: see which seen classes its samples are hit "

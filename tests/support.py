@@ -10,7 +10,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -513,4 +513,26 @@ def remade_eight_times(report: dict[str, Any], name: str, alpha: float) -> dict[
     own = {"hits": 300, "n": 600, "images": 300, "pictures": 2_400, "pictures_hit": 1_200}
     others = {"hits": 20, "n": 9_000, "images": 3_000, "pictures": 24_000, "pictures_hit": 53}
     level["cut round trips"], level["false_positives"]["cut round trips"] = own, others
+    return copy
+
+
+def mixed_as(report: dict[str, Any], name: str, alpha: float, latent: Sequence[int]) -> dict[str, Any]:
+    """A copy of a report with false positives of one class by the seen class that pictures are most like: the
+    first, which is taken for it in 50 of 1,000, and two others, which never are. latent: samples of the GANs
+    that are most like each. Of the oracles' as many are like any.
+    """
+    copy = deepcopy(report)
+    level = copy["classes"][name]["levels"][f"{alpha:g}"]
+    seen = [other for other, found in copy["classes"].items() if not found["held_out"]]
+    level["strata"] = {
+        "false_positives": {
+            "cut round trips": {
+                other: {"hits": 0 if i else 50, "n": 1_000} for i, other in enumerate(seen)
+            },
+        },
+        "samples": {
+            source: {other: {"hits": 0, "n": n} for other, n in zip(seen, mix, strict=True)}
+            for source, mix in (("latent", latent), ("oracle", [16_000] * len(seen)))
+        },
+    }  # fmt: skip
     return copy

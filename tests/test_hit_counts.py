@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from explorer.reachability import CLASS, CUT, GATED, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS, TRAINING_CUT
+from explorer.reachability import (
+    CLASS,
+    CUT,
+    GATED,
+    PERMUTED,
+    PHOTOGRAPHS,
+    ROUND_TRIPS,
+    STRATA,
+    TRAINING_CUT,
+)
 from explorer.replication import worth_of_repeats
 from explorer.verdict import OTHER, SCRAMBLED
 from training.hit_counts import REAL, Judged, Searched
@@ -35,7 +44,7 @@ def judged() -> Judged:
     far[-3:] = 9
     real = {PHOTOGRAPHS: scored(p, far), ROUND_TRIPS: scored(p, far), CUT: scored(np.where(p == 0.9, 0.1, p))}
     made = {"latent": {0: scored([0.9, 0.1, 0.9, 0.9], [0, 0, 0, 9]), 3: scored([0.1, 0.1, 0.1, 0.9])}}
-    return Judged(labels, parts, [HELD_OUT], real, made)
+    return Judged(["a", "b", "c"], labels, parts, [HELD_OUT], real, made)
 
 
 def test_what_passes_thresholds_and_gate_is_a_hit(judged):
@@ -72,6 +81,43 @@ def test_images_remade_more_than_once_count_for_what_they_are_worth(judged):
     found = many.level(HELD_OUT, 0.05)[CUT]
     assert (found["hits"], found["n"], found["pictures_hit"]) == (worth.hits, worth.n, 153)
     assert worth.n > 90
+
+
+def test_hits_are_counted_by_the_other_seen_class_that_pictures_are_most_like(judged):
+    """Ties go to the first, so only those that are moved to the second are not most like that."""
+    level = judged.level(HELD_OUT, 0.05)
+    strata = level[STRATA]["false_positives"]
+    assert set(strata) == {PHOTOGRAPHS, CUT}  # samples come in no other form
+    assert strata[CUT] == {"a": {"hits": 2, "n": 80}, "b": {"hits": 0, "n": 0}}
+    assert level[STRATA]["samples"] == {"latent": {"a": {"hits": 3, "n": 8}, "b": {"hits": 0, "n": 0}}}
+    assert list(judged.level(0, 0.05)[STRATA]["samples"]["latent"]) == ["b"]  # not itself
+
+    def like_b(scored: Scored, rows: np.ndarray) -> Scored:
+        judges = scored.judges.copy()
+        judges[rows, 0, 1] += 0.5
+        judges[rows, 1, 0] += 0.4  # the other judge disagrees, by less
+        return Scored(judges, scored.permuted, scored.distance)
+
+    rows = np.flatnonzero((judged.labels == 1) & (judged.parts == TEST))[1:]
+    moved = replace(
+        judged,
+        real={**judged.real, CUT: like_b(judged.real[CUT], rows)},
+        remade=[like_b(judged.real[CUT], rows[1:])],
+        trained={TRAINING_CUT: like_b(scored([0.9, 0.9, 0.1]), np.array([1]))},
+        trained_labels=np.array([0, 1, 1]),
+        made={"latent": {s: like_b(of, np.array([0])) for s, of in judged.made["latent"].items()}},
+    )
+    found = moved.level(HELD_OUT, 0.05)[STRATA]
+    pictures = {name: (c["hits"], c["n"], c["images"], c["pictures"], c["pictures_hit"])
+                for name, c in found["false_positives"][CUT].items()}  # fmt: skip
+    assert pictures == {"a": (1, 42, 42, 83, 2), "b": (1, 39, 39, 77, 2)}
+    assert found["false_positives"][TRAINING_CUT] == {"a": {"hits": 1, "n": 2}, "b": {"hits": 1, "n": 1}}
+    assert found["samples"]["latent"] == {"a": {"hits": 2, "n": 6}, "b": {"hits": 1, "n": 2}}
+
+
+def test_a_lone_seen_class_is_like_no_other(judged):
+    lone = replace(judged, held_out=[1, HELD_OUT]).level(0, 0.05)
+    assert lone[STRATA]["samples"] == {"latent": {}}
 
 
 def test_a_class_without_test_images_is_not_asked_about(judged):

@@ -20,6 +20,7 @@ from explorer.reachability import (
     CUT,
     GATED,
     LATENT,
+    MIXED,
     ORACLE,
     OTHERS,
     PERMUTED,
@@ -27,6 +28,7 @@ from explorer.reachability import (
     PIXEL,
     PIXEL_ORACLE,
     ROUND_TRIPS,
+    STRATA,
     TRAINING,
     TRAINING_CUT,
     UNTRAINED,
@@ -43,7 +45,7 @@ from training.autoencoder import load_run as load_autoencoder
 from training.cli import UserError, check_options
 from training.hit_counts import REAL
 from training.hits import Scored
-from training.known_truth import KnownTruth, KnownTruthOptions, run_known_truth, simulate
+from training.known_truth import SEEDS, KnownTruth, KnownTruthOptions, run_known_truth, simulate
 from training.metrics_log import read_metrics
 from training.oracle import SightedAutoencoderOptions, dosed_images
 from training.picture_sources import PictureSources, oracle_name
@@ -338,10 +340,16 @@ def test_a_pixel_gan_is_judged_by_photographs_and_its_own_untrained_kind(toy):
     assert set(found.searches) == {HELD_OUT, SCRAMBLED, OTHER}  # no untrained pixel GAN was searched
     latent = evidence(report, "7", LATENT, ALPHA)
     assert set(latent.searches) == {HELD_OUT, SCRAMBLED, OTHER, UNTRAINED}
-    assert set(latent.fpr) == {OTHERS[ROUND_TRIPS], OTHERS[CUT], OTHERS[TRAINING_CUT], PERMUTED}
+    mixed = {MIXED.format(OTHERS[kind]) for kind in (CUT, TRAINING_CUT)}
+    assert set(latent.fpr) == {OTHERS[ROUND_TRIPS], OTHERS[CUT], OTHERS[TRAINING_CUT], PERMUTED} | mixed
+    assert latent.mixed
+    assert set(latent.oracle_fpr) == {PERMUTED} | mixed
     assert (latent.codec, found.codec) == (True, False)
     level["false_positives"][TRAINING] = {"hits": 0, "n": 9}
     assert set(evidence(report, "7", PIXEL, ALPHA).fpr) == {OTHERS[PHOTOGRAPHS], OTHERS[TRAINING], PERMUTED}
+    level[STRATA]["samples"][PIXEL] = level[STRATA]["samples"][LATENT]
+    mixed = set(evidence(report, "7", PIXEL, ALPHA).fpr) - {OTHERS[PHOTOGRAPHS], OTHERS[TRAINING], PERMUTED}
+    assert mixed == {MIXED.format(OTHERS[PHOTOGRAPHS])}  # of training photographs it was not counted
 
 
 def test_a_pixel_gan_has_an_oracle_of_its_own_kind(toy):
@@ -488,7 +496,7 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> KnownTruth:
     given = options(tmp_path_factory.mktemp("known"))
     proved = KnownTruth(
         KnownTruthOptions(
-            given.bundle, alpha=ALPHA, samples=3000, judge_images=25_600, out=given.out,
+            given.bundle, alpha=ALPHA, samples=3000, mixes=30, judge_images=25_600, out=given.out,
             cache=given.cache, device="cpu",
         )
     )  # fmt: skip
@@ -567,6 +575,20 @@ def test_judges_with_permuted_labels_find_nothing(known, oracle):
     assert sum(c["hits"] for c in level["samples"][ORACLE]) > 2 * counted["hits"]
 
 
+def test_random_mixes_of_seen_classes_do_not_make_the_class(known, seven):
+    judged = known.run.judged
+    place = {scores.tobytes(): i for i, scores in enumerate(judged.real[CUT].judges)}
+    made = known.uneven(0)
+    rows = np.array([place[s.tobytes()] for s in np.concatenate([scored.judges for scored in made])])
+    assert [len(scored) for scored in made] == [known.samples] * SEEDS
+    assert set(judged.parts[rows]) == {CALIBRATION}
+    shares = np.bincount(judged.labels[rows], minlength=10) / len(rows)
+    assert shares[seven] == 0
+    assert shares.max() > 0.2
+    assert (known.uneven(1)[0].judges != made[0].judges).any()
+    assert known.false_claims(seven) == {"hits": 0, "n": known.options.mixes}
+
+
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.1])
 def test_over_200_repeats_the_interval_covers_the_known_share(known, share):
     """With the rates at which the judges err on digits, and five seeds of 1,500 samples."""
@@ -597,6 +619,7 @@ def test_the_proof_as_a_command_says_what_every_known_generator_got(known, capsy
     assert all(case["right"] for case in cases), [c["sentence"] for c in cases if not c["right"]]
     assert len(cases) == len(known.options.shares) + 5
     assert all(case["generator"] in printed for case in cases)
+    assert "Said to be produced by random mixes of seen classes: 0 of 30." in printed
     assert json.loads((known.run.folder / "known_truth.json").read_text()) == json.loads(json.dumps(found))
     with pytest.raises(UserError, match="--alpha"):
         replace(known.options, alpha=0.0)

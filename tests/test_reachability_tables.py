@@ -9,13 +9,13 @@ import pytest
 from explorer.bundle_reading import open_bundle
 from explorer.counts_table import counts_csv
 from explorer.ladder import ladder
-from explorer.rates import Count, clopper_pearson, with_interval
+from explorer.rates import Count, clopper_pearson, standardised, with_interval
 from explorer.reachability import PERMUTED, conclusive, evidence, generators, judged, judged_among
 from explorer.reachability_tables import claim_table, rates_table, summary
 from explorer.replication import effective_count, rate_interval
 from explorer.trust import reasons
 from explorer.verdict import HELD_OUT, SCRAMBLED, UNTRAINED, Kind, worst_control
-from tests.support import ROOT, SHIPPED, remade_eight_times, tiny_reachability
+from tests.support import ROOT, SHIPPED, mixed_as, remade_eight_times, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
 
@@ -100,6 +100,29 @@ def test_false_positives_of_oracles_are_those_among_their_own_samples():
     assert found.fpr[PERMUTED] == Count(placebo["latent"]["hits"], placebo["latent"]["n"])
     assert evidence(report, "3", "pixel", 0.01).oracle_fpr == {}  # no oracle of its kind was asked
     assert evidence(report, "0", "latent", 0.01).oracle_fpr == {}  # a seen class has none
+
+
+def test_false_positives_are_those_of_the_seen_classes_that_samples_are_like():
+    """1.1 % of samples are hits, and 0.07 % of images of others. But where a fifth of the samples are most
+    like a class that is taken for this one in 5 %, that explains them.
+    """
+    control = "others, remade by the GAN, mixed as its samples are"
+    for mix, fpr, kind in (
+        ([0, 25_000, 25_000], Count(0, 2_000), Kind.PRODUCED),
+        ([10_000, 20_000, 20_000], Count(30, 3_000), Kind.REPRESENTABLE),
+        ([50_000, 0, 0], Count(50, 1_000), Kind.REPRESENTABLE),
+    ):
+        report = mixed_as(FOUND, "3", 0.05, mix)
+        found = evidence(report, "3", "latent", 0.05)
+        assert found.fpr[control] == fpr
+        assert found.oracle_fpr[control] == standardised(
+            {"0": Count(50, 1_000), "1": Count(0, 1_000), "2": Count(0, 1_000)}, dict.fromkeys("012", 1)
+        )
+        verdict = judged(report, "latent", 0.05)["3"]
+        assert verdict.kind == kind, verdict.sentence
+        assert ("counted on all seen classes alike" in " ".join(verdict.limits)) == (not found.mixed)
+    assert judged(FOUND, "latent", 0.05)["3"].kind == Kind.PRODUCED  # where nothing is known of them
+    assert control not in evidence(FOUND, "3", "latent", 0.05).fpr
 
 
 def test_another_alpha_is_another_row():

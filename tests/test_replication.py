@@ -174,6 +174,24 @@ def test_of_too_few_images_the_first_answers_count():
     assert worth_of_repeats(np.zeros((8, 0), bool)) == Count(0, 0)
 
 
+def test_answers_that_were_not_asked_for_do_not_count():
+    rng = np.random.default_rng(3)
+    given_answers = answers(np.full(300, 0.2), rng)
+    half = np.arange(300) < 150
+    asked = np.broadcast_to(half, given_answers.shape)
+    assert worth_of_repeats(given_answers, asked) == worth_of_repeats(given_answers[:, half])
+    assert worth_of_repeats(given_answers, np.ones_like(asked)) == worth_of_repeats(given_answers)
+    assert worth_of_repeats(given_answers, np.zeros_like(asked)) == Count(0, 0)
+    # Each image once, at another turn: that is one answer each, and answers that agree with none.
+    once = np.arange(8)[:, None] == np.arange(300) % 8
+    found = worth_of_repeats(given_answers, once)
+    assert found.n <= 300
+    assert found.rate == pytest.approx(given_answers[once].mean(), abs=1 / found.n)
+    few = np.zeros((8, 300), bool)
+    few[5:, :4] = True
+    assert worth_of_repeats(few, few) == Count(4, 4)  # the first that was asked for, not the first of all
+
+
 def alike(rng: np.random.Generator, rate: float, correlation: float) -> np.ndarray:
     """Rates of 575 images, Beta distributed, so that two answers to one of them are so correlated."""
     size = 1 / correlation - 1

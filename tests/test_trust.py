@@ -6,7 +6,7 @@ import pytest
 
 from explorer.reachability import CODEC_SAW, SHARED, judged, seen_shares
 from explorer.trust import gans_asked, reasons
-from tests.support import remade_eight_times, tiny_reachability
+from tests.support import mixed_as, remade_eight_times, tiny_reachability
 
 FOUND = tiny_reachability("0123", "3", {0.05: (100, 130, 90, 110, 120), 0.01: (8, 12, 9, 11, 7)})
 
@@ -107,6 +107,20 @@ def test_a_sum_of_a_little_more_than_all_is_no_contradiction():
     assert seen.least < 1 < seen.total
     said = reasons(whole, "3", "latent", 0.05, judged(whole, "latent", 0.05)["3"])
     assert said["Shares of the seen classes, in sum"].endswith("within what counts can tell")
+
+
+def test_what_samples_are_most_like_is_said_where_it_was_counted():
+    report = mixed_as(FOUND, "3", 0.05, [10_000, 25_000, 15_000])
+    for name, hits in (("1", 7), ("2", 400)):
+        report["classes"]["3"]["levels"]["0.05"]["strata"]["samples"]["latent"][name]["hits"] = hits
+    found = reasons(report, "3", "latent", 0.05, judged(report, "latent", 0.05)["3"])
+    assert found["Samples by the seen class that they are most like"] == (
+        "2 15,000 (400 hits), 1 25,000 (7 hits), 0 10,000 (0 hits)"
+    )
+    control = "False positives: others, remade by the GAN, mixed as its samples are"
+    assert found[control].endswith("of 3,000 (the worth of 3,000, mixed otherwise)")
+    assert found[f"{control} (oracles)"].endswith("(the worth of 3,000, mixed otherwise)")
+    assert "Samples by the seen class that they are most like" not in why("3", 0.05)
 
 
 def test_every_false_positive_control_has_its_rate_and_n():

@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from explorer.reachability import CLASS, CUT, GATED, PERMUTED, PHOTOGRAPHS, ROUND_TRIPS
+from explorer.reachability import (
+    AS_SAMPLES,
+    CLASS,
+    CUT,
+    GATED,
+    LATENT,
+    ORACLE,
+    PERMUTED,
+    PHOTOGRAPHS,
+    PIXEL,
+    PIXEL_ORACLE,
+    ROUND_TRIPS,
+    STRATA,
+)
 from explorer.replication import worth_of_repeats
 from explorer.verdict import OTHER, SCRAMBLED
 from training.hits import Scored, gate, is_hit, thresholds
@@ -15,6 +28,7 @@ from training.splits import CALIBRATION, TEST
 
 REAL = (PHOTOGRAPHS, ROUND_TRIPS, CUT)
 TARGETS = (CLASS, SCRAMBLED, OTHER)  # kinds of targets for one class
+ASKED = (LATENT, ORACLE, PIXEL, PIXEL_ORACLE)  # sources that a claim may be made about
 
 
 @dataclass(frozen=True)
@@ -44,13 +58,14 @@ class Searched:
 class Judged:
     """What judges and gate make of real images, of samples and of what searches found.
 
-    labels: int (m,) and parts: str (m,), of the calibration and test images. held_out: the classes that no
-    network was trained on. real: these images, by the ``REAL`` kind that was judged. made: samples, by source
-    and seed. searched: by source. remade: the images again as the GAN could at best show them, each time with
-    other generated detail. trained: the images that the networks were trained on, of trained_labels int (t,),
-    by their kind.
+    classes: names of all. labels: int (m,) and parts: str (m,), of the calibration and test images. held_out:
+    the classes that no network was trained on. real: these images, by the ``REAL`` kind that was judged.
+    made: samples, by source and seed. searched: by source. remade: the images again as the GAN could at best
+    show them, each time with other generated detail. trained: the images that the networks were trained on,
+    of trained_labels int (t,), by their kind.
     """
 
+    classes: Sequence[str]
     labels: np.ndarray
     parts: np.ndarray
     held_out: Sequence[int]
@@ -85,15 +100,24 @@ class Judged:
         def hits(scored: Scored) -> dict[str, int]:
             return count(found(scored))
 
+        def shown(kind: str, rows: np.ndarray) -> list[Scored]:
+            """Images as often as they were judged."""
+            return [scored[rows] for scored in (self.real[kind], *(self.remade if kind == CUT else ()))]
+
         def real(kind: str, rows: np.ndarray) -> dict[str, int]:
-            if kind != CUT or not self.remade or not rows.any():
-                return hits(self.real[kind][rows])
-            answers = np.stack([found(scored[rows]) for scored in (self.real[kind], *self.remade)])
-            worth, asked = worth_of_repeats(answers), count(answers.ravel())
-            return {
-                "hits": worth.hits, "n": worth.n,
-                "images": answers.shape[1], "pictures": asked["n"], "pictures_hit": asked["hits"],
-            }  # fmt: skip
+            if not rows.any():
+                return count(rows[:0])
+            return worth(np.stack([found(scored) for scored in shown(kind, rows)]))
+
+        strata = np.setdiff1d(np.arange(len(self.classes)), [*self.held_out, label])
+
+        def by_stratum(shown: Sequence[Scored]) -> dict[str, dict[str, int]]:
+            """Hits by the other seen class that both judges together find a picture most like."""
+            if not len(strata):
+                return {}
+            answers = np.stack([found(scored) for scored in shown])
+            likest = np.stack([scored.judges[:, :, strata].mean(1).argmax(1) for scored in shown])
+            return {self.classes[c]: worth(answers, likest == i) for i, c in enumerate(strata)}
 
         # A judge that gives every picture the same answer raises not even the false alarms that it was
         # allowed, so what it does not find says nothing: then nothing was counted.
@@ -114,6 +138,20 @@ class Judged:
             **{kind: real(kind, own & tested) for kind in (ROUND_TRIPS, CUT)},
             "false_positives": {kind: real(kind, other & tested) for kind in self.real}
             | {kind: hits(scored[self.trained_labels != label]) for kind, scored in self.trained.items()},
+            STRATA: {
+                "false_positives": {
+                    kind: by_stratum(shown(kind, other & tested)) for kind in self.real if kind in AS_SAMPLES
+                }
+                | {
+                    kind: by_stratum([scored[self.trained_labels != label]])
+                    for kind, scored in self.trained.items()
+                },
+                "samples": {
+                    source: by_stratum([Scored.joined([*by_seed.values()])])
+                    for source, by_seed in self.made.items()
+                    if source in ASKED
+                },
+            },
             PERMUTED: {
                 source: count(np.concatenate([permuted(scored) for scored in by_seed.values()]))
                 for source, by_seed in self.made.items()
@@ -161,6 +199,20 @@ class Judged:
             }
             for i, judge in enumerate(("head", "network"))
         }
+
+
+def worth(answers: np.ndarray, asked: np.ndarray | None = None) -> dict[str, int]:
+    """Successes and n of bool (repeats, images), of those that are ``asked``; see ``worth_of_repeats``."""
+    if asked is None:
+        asked = np.ones_like(answers)
+    counted = count(answers[asked])
+    if len(answers) == 1:
+        return counted
+    whole = worth_of_repeats(answers, asked)
+    return {
+        "hits": whole.hits, "n": whole.n,
+        "images": int(asked.any(0).sum()), "pictures": counted["n"], "pictures_hit": counted["hits"],
+    }  # fmt: skip
 
 
 def count(hits: np.ndarray) -> dict[str, int]:

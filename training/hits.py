@@ -3,6 +3,7 @@
 Thresholds come from the calibration part alone; rates are measured elsewhere.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,15 @@ class Scored:
 
     def __len__(self) -> int:
         return len(self.distance)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Scored]") -> "Scored":
+        """All of them, in order."""
+        return cls(
+            np.concatenate([part.judges for part in parts]),
+            np.concatenate([part.permuted for part in parts]),
+            np.concatenate([part.distance for part in parts]),
+        )
 
 
 def realism(features: np.ndarray, real: np.ndarray) -> np.ndarray:

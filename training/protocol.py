@@ -178,7 +178,7 @@ class Reachability:
         self.judged_rows = np.flatnonzero(self.parts != LEARN)
         self.trained_rows = np.flatnonzero(self.dataset.splits == "train")
         self.judged = Judged(
-            self.labels[self.judged_rows], self.parts[self.judged_rows], held_out,
+            self.dataset.classes, self.labels[self.judged_rows], self.parts[self.judged_rows], held_out,
             trained_labels=self.labels[self.trained_rows],
         )  # fmt: skip
 
