@@ -62,7 +62,7 @@ def standardised(strata: Mapping[str, Count], mix: Mapping[str, int]) -> Count:
     if not largest:
         return Count(0, 0)
     n = min(int((rate + largest) / (variance + largest**2)), counted.n)
-    return Count(min(n, ceil(rate * n - 1e-9)), n, f"{counted.n:,}, mixed otherwise")
+    return Count(min(n, ceil(rate * n - 1e-9)), n, f"{counted.n:,}")
 
 
 def wilson_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:

@@ -37,8 +37,12 @@ OTHERS = {  # what people are told for these of other classes: false positives
     CUT: "others, remade by the GAN",
     TRAINING_CUT: "training images of others, remade by the GAN",
 }
-AS_SAMPLES = (PHOTOGRAPHS, TRAINING, CUT, TRAINING_CUT)  # of these, those in the form in which samples come
-MIXED = "{}, mixed as its samples are"  # what people are told where these are standardised
+MIXED = {  # and where seen classes are mixed as in the samples of a GAN, which come in one of these forms
+    PHOTOGRAPHS: "photographs, in its samples' mix",
+    TRAINING: "training photographs, in its samples' mix",
+    CUT: "others, remade, in its samples' mix",
+    TRAINING_CUT: "training images, remade, in its samples' mix",
+}
 PERMUTED = "permuted labels"
 UNTRAINED_PIXEL = "untrained pixel"  # what UNTRAINED is to a latent GAN
 CODEC_SAW = f"{ORACLE}, codec saw it"  # one whose codec and second stage saw the class, too
@@ -194,7 +198,7 @@ def _mixed(level: Mapping[str, Any], shown: Sequence[str], source: str) -> dict[
     """
     mix = {name: count.n for name, count in sampled_strata(level, source).items()}
     return {
-        MIXED.format(OTHERS[kind]): standardised(dict(zip(found, counts(found.values()), strict=True)), mix)
+        MIXED[kind]: standardised(dict(zip(found, counts(found.values()), strict=True)), mix)
         for kind, found in (level[STRATA]["false_positives"].items() if mix else ())
         if kind in shown
     }

@@ -48,7 +48,7 @@ def reasons(
     if None not in limits:
         rows |= _hits(report, name, generator, found, level)
         if mixed := sampled_strata(at, generator):
-            rows["Samples by the seen class that they are most like"] = _mix(mixed)
+            rows["Hits by the seen class that samples are most like"] = _mix(mixed)
     if seen := _sum_of_seen(seen_shares(report, generator, alpha, level)):
         rows["Shares of the seen classes, in sum"] = seen
     for judge, asked in report["judges"].items():
@@ -107,9 +107,9 @@ def _hits(report: Report, name: str, generator: str, found: Evidence, level: flo
 
 
 def _mix(strata: Mapping[str, Count]) -> str:
-    """How many samples are most like each seen class, and how many of these are hits; the most hits first."""
+    """Hits among the samples that are most like each seen class; the most hits first."""
     ordered = sorted(strata.items(), key=lambda item: (-item[1].hits, -item[1].n))
-    return ", ".join(f"{name} {count.n:,} ({count.hits:,} hits)" for name, count in ordered)
+    return "; ".join(f"{name}: {count.hits:,} of {count.n:,}" for name, count in ordered)
 
 
 def _share(count: Count, level: float) -> str:

@@ -63,7 +63,7 @@ def test_strata_are_weighed_by_the_mix() -> None:
     strata = {"a": Count(10, 100), "b": Count(10, 500)}
     found = standardised(strata, {"a": 20, "b": 80})
     assert found == Count(20, 545)  # 19.6 hits, rounded up
-    assert found.size == "545 (the worth of 600, mixed otherwise)"
+    assert found.size == "545 (the worth of 600)"
     assert standardised(strata, {"a": 1}) == strata["a"]
     assert standardised(strata, {"b": 7, "a": 0}) == strata["b"]
 

@@ -340,7 +340,7 @@ def test_a_pixel_gan_is_judged_by_photographs_and_its_own_untrained_kind(toy):
     assert set(found.searches) == {HELD_OUT, SCRAMBLED, OTHER}  # no untrained pixel GAN was searched
     latent = evidence(report, "7", LATENT, ALPHA)
     assert set(latent.searches) == {HELD_OUT, SCRAMBLED, OTHER, UNTRAINED}
-    mixed = {MIXED.format(OTHERS[kind]) for kind in (CUT, TRAINING_CUT)}
+    mixed = {MIXED[kind] for kind in (CUT, TRAINING_CUT)}
     assert set(latent.fpr) == {OTHERS[ROUND_TRIPS], OTHERS[CUT], OTHERS[TRAINING_CUT], PERMUTED} | mixed
     assert latent.mixed
     assert set(latent.oracle_fpr) == {PERMUTED} | mixed
@@ -349,7 +349,7 @@ def test_a_pixel_gan_is_judged_by_photographs_and_its_own_untrained_kind(toy):
     assert set(evidence(report, "7", PIXEL, ALPHA).fpr) == {OTHERS[PHOTOGRAPHS], OTHERS[TRAINING], PERMUTED}
     level[STRATA]["samples"][PIXEL] = level[STRATA]["samples"][LATENT]
     mixed = set(evidence(report, "7", PIXEL, ALPHA).fpr) - {OTHERS[PHOTOGRAPHS], OTHERS[TRAINING], PERMUTED}
-    assert mixed == {MIXED.format(OTHERS[PHOTOGRAPHS])}  # of training photographs it was not counted
+    assert mixed == {MIXED[PHOTOGRAPHS]}  # of training photographs it was not counted
 
 
 def test_a_pixel_gan_has_an_oracle_of_its_own_kind(toy):

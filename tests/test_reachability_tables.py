@@ -106,7 +106,7 @@ def test_false_positives_are_those_of_the_seen_classes_that_samples_are_like():
     """1.1 % of samples are hits, and 0.07 % of images of others. But where a fifth of the samples are most
     like a class that is taken for this one in 5 %, that explains them.
     """
-    control = "others, remade by the GAN, mixed as its samples are"
+    control = "others, remade, in its samples' mix"
     for mix, fpr, kind in (
         ([0, 25_000, 25_000], Count(0, 2_000), Kind.PRODUCED),
         ([10_000, 20_000, 20_000], Count(30, 3_000), Kind.REPRESENTABLE),

@@ -114,13 +114,13 @@ def test_what_samples_are_most_like_is_said_where_it_was_counted():
     for name, hits in (("1", 7), ("2", 400)):
         report["classes"]["3"]["levels"]["0.05"]["strata"]["samples"]["latent"][name]["hits"] = hits
     found = reasons(report, "3", "latent", 0.05, judged(report, "latent", 0.05)["3"])
-    assert found["Samples by the seen class that they are most like"] == (
-        "2 15,000 (400 hits), 1 25,000 (7 hits), 0 10,000 (0 hits)"
+    assert found["Hits by the seen class that samples are most like"] == (
+        "2: 400 of 15,000; 1: 7 of 25,000; 0: 0 of 10,000"
     )
-    control = "False positives: others, remade by the GAN, mixed as its samples are"
-    assert found[control].endswith("of 3,000 (the worth of 3,000, mixed otherwise)")
-    assert found[f"{control} (oracles)"].endswith("(the worth of 3,000, mixed otherwise)")
-    assert "Samples by the seen class that they are most like" not in why("3", 0.05)
+    control = "False positives: others, remade, in its samples' mix"
+    assert found[control].endswith("of 3,000 (the worth of 3,000)")
+    assert found[f"{control} (oracles)"].endswith("(the worth of 3,000)")
+    assert "Hits by the seen class that samples are most like" not in why("3", 0.05)
 
 
 def test_every_false_positive_control_has_its_rate_and_n():

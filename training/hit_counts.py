@@ -8,11 +8,11 @@ import numpy as np
 from torch import Tensor
 
 from explorer.reachability import (
-    AS_SAMPLES,
     CLASS,
     CUT,
     GATED,
     LATENT,
+    MIXED,
     ORACLE,
     PERMUTED,
     PHOTOGRAPHS,
@@ -140,7 +140,7 @@ class Judged:
             | {kind: hits(scored[self.trained_labels != label]) for kind, scored in self.trained.items()},
             STRATA: {
                 "false_positives": {
-                    kind: by_stratum(shown(kind, other & tested)) for kind in self.real if kind in AS_SAMPLES
+                    kind: by_stratum(shown(kind, other & tested)) for kind in self.real if kind in MIXED
                 }
                 | {
                     kind: by_stratum([scored[self.trained_labels != label]])
