@@ -281,7 +281,7 @@ def test_a_sheet_is_cut_into_its_pictures():
 def test_the_html_report_says_what_the_page_says(bundles):
     bundle = open_bundle(bundles / JUDGED)
     page = html_report(bundle.reachability, bundle, alpha=0.05, level=0.9)
-    assert verdicts_of(bundle.reachability, "latent", 0.05, 0.9)["7"].sentence in page
+    assert escape(verdicts_of(bundle.reachability, "latent", 0.05, 0.9)["7"].sentence) in page
     assert page.count("Plotly.newPlot(") >= 1
     assert "<script src" not in page
     assert page.count("data:image/webp") == 8 + 2 * 16 + 3 * 16
