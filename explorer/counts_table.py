@@ -16,6 +16,7 @@ from explorer.reachability import (
     Report,
     alphas,
     counts,
+    counts_by_name,
     has_thresholds,
 )
 
@@ -73,10 +74,10 @@ def _rows(report: Report, name: str, alpha: float) -> Iterator[tuple[str, str, s
         for seed, count in zip(report["seeds"][source], counts(entries), strict=True):
             yield "produced", source, "", seed, count
     for group, prefix in ((at["false_positives"], ""), (at[PERMUTED], f"{PERMUTED}: ")):
-        for source, count in zip(group, counts(group.values()), strict=True):
+        for source, count in counts_by_name(group).items():
             yield "false positives", prefix + source, "", "", count
     by_rung = at.get(STRATA, {})  # parts of what stands above
     for rung, key in (("false positives by stratum", "false_positives"), ("produced by stratum", "samples")):
         for source, strata in by_rung.get(key, {}).items():
-            for name, count in zip(strata, counts(strata.values()), strict=True):
+            for name, count in counts_by_name(strata).items():
                 yield rung, source, f"most like {name}", "", count

@@ -64,6 +64,11 @@ def counts(entries: Iterable[Mapping[str, int]]) -> list[Count]:
     return [Count(int(e["hits"]), int(e["n"]), _asked(e)) for e in entries]
 
 
+def counts_by_name(entries: Mapping[str, Mapping[str, int]]) -> dict[str, Count]:
+    """Counts of a report's entries that have names."""
+    return dict(zip(entries, counts(entries.values()), strict=True))
+
+
 def _asked(entry: Mapping[str, int]) -> str:
     """What an entry of images that were remade more than once is the worth of, for people."""
     images = entry.get("images")  # 0, of a class without test images, in older reports
@@ -153,8 +158,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
     alarms = {OTHERS[k]: false_positives[k] for k in shown if k in false_positives}
     placebo, of_kind = level[PERMUTED], oracle(generator)
     alarms[PERMUTED] = placebo[generator]
-    false = dict(zip(alarms, counts(alarms.values()), strict=True))
-    false |= _mixed(level, shown, generator)
+    mixed = _mixed(level, shown, generator)
     searches: dict[str, Search] = {}
     for key, source, kind in (
         (HELD_OUT, generator, CLASS),
@@ -171,7 +175,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
         originals=photographs,
         round_trips=trips if through else photographs,
         tpr=min(trips, cut, key=lambda c: c.rate) if through else counts([level[GATED]])[0],
-        fpr=false,
+        fpr=counts_by_name(alarms) | mixed,
         produced=counts(level["samples"][generator]),
         attribution={k: counts(level["samples"][k]) for k in ATTRIBUTION if k in level["samples"]},
         searches=searches,
@@ -181,7 +185,7 @@ def evidence(report: Report, name: str, generator: str, alpha: float) -> Evidenc
             if kept_out and of_kind in placebo
             else {}
         ),
-        mixed=bool(_mixed(level, shown, generator)),
+        mixed=bool(mixed),
         blind=counts(level["samples"].get(generator, []) if kept_out else []),
         shared="over one second stage" if through and report.get("detail") == SHARED else "",
         seen=not kept_out,
@@ -198,7 +202,7 @@ def _mixed(level: Mapping[str, Any], shown: Sequence[str], source: str) -> dict[
     """
     mix = {name: count.n for name, count in sampled_strata(level, source).items()}
     return {
-        MIXED[kind]: standardised(dict(zip(found, counts(found.values()), strict=True)), mix)
+        MIXED[kind]: standardised(counts_by_name(found), mix)
         for kind, found in (level[STRATA]["false_positives"].items() if mix else ())
         if kind in shown
     }
@@ -208,8 +212,7 @@ def sampled_strata(level: Mapping[str, Any], source: str) -> dict[str, Count]:
     """Samples of a source, and hits among them, by the seen class that they are most like; empty where that
     was not counted.
     """
-    found = level.get(STRATA, {}).get("samples", {}).get(source, {})
-    return dict(zip(found, counts(found.values()), strict=True))
+    return counts_by_name(level.get(STRATA, {}).get("samples", {}).get(source, {}))
 
 
 @dataclass(frozen=True)

@@ -53,14 +53,14 @@ def worth_of_repeats(answers: "np.ndarray", asked: "np.ndarray | None" = None) -
     """Hits and n of one sample that is worth as much as images each asked about several times.
 
     answers: bool (repeats, images). asked: which of them count, bool alike; all by default. As
-    ``effective_count``, with images as clusters; those that are never hit
-    tell nothing about how alike the answers to one image are. Answers are taken to be at least as alike as a
-    correlation of ``ALIKE`` makes them, because a few images that are always hit may be missing from a
-    sample; and where that is all too uncertain, with fewer than ``FEW`` images ever hit, or ever missed, the
-    first answers count alone. Of 1,500 simulated repeats of each of 21 settings (by hand: 300, 575 and 2,476
-    images, 8 answers; rates Beta distributed, or a few images that are nearly always hit among others that
-    seldom are) the ends of Clopper & Pearson's interval missed at most 0.032 where 0.025 is promised, and
-    0.011 where 0.005 is; ``tests/test_replication.py`` has five such settings of 400.
+    ``effective_count``, with images as clusters; those that are never hit tell nothing about how alike the
+    answers to one image are. Answers are taken to be at least as alike as a correlation of ``ALIKE`` makes
+    them, because a few images that are always hit may be missing from a sample; and where that is all too
+    uncertain, with fewer than ``FEW`` images ever hit, or ever missed, the first answers count alone. Of
+    1,500 simulated repeats of each of 21 settings (by hand: 300, 575 and 2,476 images, 8 answers; rates Beta
+    distributed, or a few images that are nearly always hit among others that seldom are) the ends of Clopper
+    & Pearson's interval missed at most 0.032 where 0.025 is promised, and 0.011 where 0.005 is;
+    ``tests/test_replication.py`` has five such settings of 400.
     """
     asked = answers | ~answers if asked is None else asked
     ever = asked.any(0)

@@ -107,16 +107,17 @@ class Judged:
         def real(kind: str, rows: np.ndarray) -> dict[str, int]:
             if not rows.any():
                 return count(rows[:0])
-            return worth(np.stack([found(scored) for scored in shown(kind, rows)]))
+            answers = np.stack([found(scored) for scored in shown(kind, rows)])
+            return worth(answers, np.ones_like(answers))
 
         strata = np.setdiff1d(np.arange(len(self.classes)), [*self.held_out, label])
 
-        def by_stratum(shown: Sequence[Scored]) -> dict[str, dict[str, int]]:
+        def by_stratum(repeats: Sequence[Scored]) -> dict[str, dict[str, int]]:
             """Hits by the other seen class that both judges together find a picture most like."""
             if not len(strata):
                 return {}
-            answers = np.stack([found(scored) for scored in shown])
-            likest = np.stack([scored.judges[:, :, strata].mean(1).argmax(1) for scored in shown])
+            answers = np.stack([found(scored) for scored in repeats])
+            likest = np.stack([scored.judges[:, :, strata].mean(1).argmax(1) for scored in repeats])
             return {self.classes[c]: worth(answers, likest == i) for i, c in enumerate(strata)}
 
         # A judge that gives every picture the same answer raises not even the false alarms that it was
@@ -201,10 +202,8 @@ class Judged:
         }
 
 
-def worth(answers: np.ndarray, asked: np.ndarray | None = None) -> dict[str, int]:
+def worth(answers: np.ndarray, asked: np.ndarray) -> dict[str, int]:
     """Successes and n of bool (repeats, images), of those that are ``asked``; see ``worth_of_repeats``."""
-    if asked is None:
-        asked = np.ones_like(answers)
     counted = count(answers[asked])
     if len(answers) == 1:
         return counted

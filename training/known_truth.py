@@ -126,6 +126,11 @@ class KnownTruth:
         """Samples of each seed of a known generator."""
         return self.options.samples // SEEDS
 
+    @property
+    def seen(self) -> np.ndarray:
+        """The seen classes of which there are calibration or test images."""
+        return np.setdiff1d(np.unique(self.run.judged.labels), self.run.judged.held_out)
+
     def errors(self, name: str) -> tuple[Count, Count]:
         """True and false positives of the judges: test images of a class, and of other seen ones, as the GAN
         could at best show them.
@@ -168,10 +173,9 @@ class KnownTruth:
         """
         judged, alpha = self.run.judged, self.options.alpha
         cut, tested = judged.real[CUT], judged.parts == TEST
-        seen = np.setdiff1d(np.unique(judged.labels), judged.held_out)
         limits = thresholds(judged.negatives(label).judges[:, :, label], alpha)
         taken = is_hit(cut.judges[:, :, label], cut.distance, limits, judged.within)
-        alike = max(seen, key=lambda c: taken[tested & (judged.labels == c)].mean())
+        alike = max(self.seen, key=lambda c: taken[tested & (judged.labels == c)].mean())
         rows = np.flatnonzero(~tested & (judged.labels == alike))
         draws = (np.random.default_rng((self.options.seed, 99, seed)) for seed in range(SEEDS))
         return self.run.dataset.classes[alike], [cut[rng.choice(rows, self.samples)] for rng in draws]
@@ -182,10 +186,9 @@ class KnownTruth:
         """
         judged, n, made = self.run.judged, self.samples, []
         rng = np.random.default_rng((self.options.seed, 98, draw))
-        seen = np.setdiff1d(np.unique(judged.labels), judged.held_out)
-        shares = rng.dirichlet(np.full(len(seen), UNEVEN))
+        shares = rng.dirichlet(np.full(len(self.seen), UNEVEN))
         shown = [judged.real[CUT], *judged.remade]
-        rows = [np.flatnonzero((judged.parts == CALIBRATION) & (judged.labels == c)) for c in seen]
+        rows = [np.flatnonzero((judged.parts == CALIBRATION) & (judged.labels == c)) for c in self.seen]
         for _ in range(SEEDS):
             drawn = np.concatenate(
                 [rng.choice(of, k) for of, k in zip(rows, rng.multinomial(n, shares), strict=True)]
