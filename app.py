@@ -4,16 +4,20 @@ from pathlib import Path
 
 import streamlit as st
 
+from explorer.widgets import whole_run
+
 HERE = Path(__file__).parent / "explorer"
 ICON = HERE / "icon.png"  # a file of our own: Streamlit would fetch a named icon from the internet
 
 st.set_page_config(page_title="Dual-Space Explorer", page_icon=ICON, layout="wide")
 st.html(HERE / "style.css")
-st.navigation(
+page = st.navigation(
     [
         st.Page("explorer/pages/map.py", title="Map", icon=":material/scatter_plot:", default=True),
         st.Page("explorer/pages/journey.py", title="Journey", icon=":material/route:"),
         st.Page("explorer/pages/held_out.py", title="Held-out", icon=":material/pets:"),
         st.Page("explorer/pages/speed.py", title="Speed", icon=":material/speed:"),
     ]
-).run()
+)
+with whole_run(page.title):
+    page.run()

@@ -1,11 +1,14 @@
 """Widgets whose values outlive a visit to another page, and folders that somebody typed into one."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+PAGE = "page"  # that was shown last
+SHOWN = "shown"  # dict of whether the present run has drawn it, by the keys of widgets that the browser shows
 KEPT = "kept"  # dict of the widgets' values: Streamlit drops a widget's own when another page is shown
 
 
@@ -16,14 +19,41 @@ def restore(key: str, first: Any, valid: Container[Any] | None = None) -> str:
     ``value`` instead would be another one after each change, and forget every second.
     """
     value = st.session_state.get(key, kept().get(key, first))
-    st.session_state[key] = first if valid is not None and value not in valid else value
+    fits = valid is None or value in valid
+    # Where the browser shows the widget already it is not given its value again: that would go over what the
+    # user has chosen since this run began.
+    if not fits or key not in st.session_state or key not in _shown():
+        st.session_state[key] = value if fits else first
     return key
 
 
 def keep(key: str, value: Any) -> Any:
     """Keep a widget's value, and return it."""
     kept()[key] = value
+    _shown()[key] = True
     return value
+
+
+@contextmanager
+def whole_run(page: str) -> Iterator[None]:
+    """Around all that a run of a page draws: knows from then on which widgets the browser shows.
+
+    page: its name. What another page showed is gone, and so is what a run did not draw that came to its end;
+    of an interrupted run the browser goes on to show the rest.
+    """
+    shown = _shown()
+    if st.session_state.get(PAGE) != page:
+        shown.clear()
+        st.session_state[PAGE] = page
+    shown.update(dict.fromkeys(shown, False))
+    yield
+    for key in [key for key, drawn in shown.items() if not drawn]:
+        del shown[key]
+
+
+def _shown() -> dict[str, bool]:
+    """Keys of the widgets that the browser shows; whether the present run has drawn them."""
+    return st.session_state.setdefault(SHOWN, {})
 
 
 def kept() -> dict[str, Any]:
