@@ -182,6 +182,21 @@ def test_a_run_over_another_first_stage_is_refused(folder):
         run_detail_phase(options(folder, "mine"))
 
 
+def test_a_finished_run_is_not_taken_where_its_first_stage_was_trained_again(folder, tmp_path):
+    """With another class held out, say: its bundle would claim what its second stage does not keep."""
+    gan = LatentGanOptions(
+        **{**TINY_GAN, "autoencoder": folder / "ae", "out": tmp_path / "gan", "preset": "digits"}
+    )
+    run_latent_gan(gan)
+    run = run_detail_phase(options(folder, "again", latent_gan=gan.out))
+    detail_phase.load_run(run)
+    shutil.rmtree(gan.out)
+    run_latent_gan(replace(gan, seed=gan.seed + 1))
+    with pytest.raises(UserError, match="over another latent GAN") as caught:
+        detail_phase.load_run(run)
+    assert one_sentence(caught.value)
+
+
 # Its bundle
 
 

@@ -450,3 +450,11 @@ def test_a_sheet_that_is_no_picture_of_its_own_is_refused(tmp_path, sheet):
     broken["seeds"][0]["contestants"]["pixel"]["curve"][0]["sheet"] = sheet
     with pytest.raises(BundleError, match="no picture"):
         update_bundle(bundle, {RACE: broken})
+
+
+@pytest.mark.parametrize("twice", [{"seeds": (0, 0)}, {"contestants": ("latent", "latent", "pixel")}])
+def test_what_is_named_twice_would_pass_for_a_repeat_and_is_refused(tmp_path, twice):
+    with pytest.raises(UserError, match=f"--{next(iter(twice))} names one twice") as caught:
+        run_race(options(tmp_path, **twice))
+    assert one_sentence(caught.value)
+    assert not (tmp_path / "race").exists()

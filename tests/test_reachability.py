@@ -646,6 +646,7 @@ def test_seeds_that_are_neither_are_refused(text):
     ("change", "says"),
     [
         ({"generators": ("laten",)}, "--generators are latent and pixel, not laten"),
+        ({"generators": ("latent", "latent")}, "--generators names one twice"),
         ({"doses": (0.0,)}, "--doses are shares"),
         ({"alphas": (1.0,)}, "--alphas are rates"),
         ({"bundle": Path("nowhere")}, "there is no bundle"),

@@ -240,6 +240,11 @@ def load_run(
     coarse, _, _ = latent_gan.load_run(options.latent_gan, kind.first_kind)
     generator = CascadeGenerator(options.config(coarse.config))
     load_weights(folder / "generator.safetensors", generator)
-    # Its own copy: the first stage may have been trained again since.
+    # Over other codes, with other classes held out perhaps: the run would pass for what it is not.
+    if weights_digest(generator.coarse) != weights_digest(coarse):
+        raise UserError(
+            f"{folder} was trained over another latent GAN than {options.latent_gan} holds now; "
+            "train the detail phase in another --out"
+        )
     standard = Standardisation(*(b.clone() for b in (generator.mean, generator.components, generator.scale)))
     return generator.eval().requires_grad_(False), standard, options

@@ -300,6 +300,9 @@ def run_race(options: RaceOptions) -> Path:
         raise UserError(f"--contestants are latent, pixel, and others of {', '.join(CONTESTANTS)}")
     if not options.seeds or min(options.seeds) < 0:
         raise UserError("--seeds are numbers from 0 up, at least one")
+    for name, given in (("contestants", options.contestants), ("seeds", options.seeds)):
+        if len({*given}) < len(given):
+            raise UserError(f"--{name} names one twice; name each once")
     if options.budget <= 0 or options.slice_seconds <= 0:
         raise UserError("--budget and --slice-seconds must be positive")
     if options.dry_run:

@@ -66,6 +66,8 @@ def check(options: ReachabilityOptions) -> None:
     unknown = sorted(set(options.generators) - {LATENT, PIXEL})
     if unknown or not options.generators:
         raise UserError(f"--generators are latent and pixel, not {', '.join(unknown) or 'none'}")
+    if len({*options.generators}) < len(options.generators):
+        raise UserError("--generators names one twice; name each once")
     if not all(0 < dose <= 1 for dose in options.doses):
         raise UserError("--doses are shares above 0, up to 1")
     if options.cheap and options.generators != (LATENT,):
