@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.class_judges import Judges, NetworkJudge, NetworkJudgeOptions
+from training.class_judges import Judges, NetworkJudge, NetworkJudgeOptions, classifier
 
 
 @pytest.mark.parametrize("permuted", [False, True])
@@ -28,3 +28,8 @@ def test_both_judges_learn_permuted_labels_where_they_should(tmp_path: Path, mon
         assert by_network < 0.7
     else:
         assert (by_head, by_network) == (1, 1)
+
+
+@pytest.mark.parametrize("size", [16, 36, 44, 64, 72, 100, 128])
+def test_there_is_a_network_for_every_size_that_an_autoencoder_takes(size):
+    assert classifier(size, 3)(torch.zeros(2, 3, size, size)).shape == (2, 3)

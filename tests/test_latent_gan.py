@@ -32,3 +32,16 @@ def test_what_repeats_one_validation_code_covers_little_of_them():
     assert found["coverage_floor"] == found["latent_coverage_floor"] == 1
     assert found["coverage"] == found["latent_coverage"] < 0.3
     assert found["dead_dimensions"] == 1
+
+
+def test_more_validation_than_training_codes_are_drawn_from_all_classes():
+    """They lie in the order of classes; here each class has a corner of its own."""
+    rng = torch.Generator().manual_seed(0)
+    corners = 20 * torch.eye(5)
+    train, val = (corners.repeat_interleave(n, 0) + torch.randn(5 * n, 5, generator=rng) for n in (40, 200))
+    standard = Standardisation(torch.zeros(5), torch.eye(5), torch.ones(5))
+    monitor = CodeMonitor({"train": train, "val": val}, standard, seed=0)
+    assert monitor.n == 200
+    drawn = torch.from_numpy(monitor.val).argmax(1).bincount(minlength=5)
+    assert (drawn > 20).all()
+    assert monitor(train)["coverage_floor"] > 0.8

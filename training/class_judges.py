@@ -60,7 +60,10 @@ def pixels(pictures: np.ndarray) -> np.ndarray:
 
 def classifier(size: int, classes: int) -> nn.Sequential:
     """Images float (n, 3, size, size) in [-1, 1] -> logits (n, classes)."""
-    widths = WIDTHS[: max(1, int(np.log2(size // LOWEST)))]
+    depth = max(1, int(np.log2(size // LOWEST)))
+    while depth > 1 and size % 2**depth:  # 72 px can be halved three times only
+        depth -= 1
+    widths = WIDTHS[:depth]
     blocks = (0, *[1] * (len(widths) - 1))
     config = AutoencoderConfig(size, widths[-1], size // 2 ** len(widths), widths, blocks, blocks)
     return nn.Sequential(

@@ -33,13 +33,12 @@ class Reference:
         self.judge = CachedJudge(cache, device)
         size = dataset.options.image_size
         rng = np.random.default_rng(0)
-        parts = {}
-        for split in ("val", "train"):
-            images = center_crop(dataset.seen(split), size)
-            rows = np.sort(rng.choice(len(images), min(samples, len(images)), replace=False))
-            parts[split] = images[rows].numpy()
-        self.n = min(len(p) for p in parts.values())
-        self.crops, train = (parts[s][: self.n] for s in ("val", "train"))
+        seen_images = [dataset.seen(split) for split in ("val", "train")]
+        self.n = min(samples, *map(len, seen_images))
+        self.crops, train = (
+            center_crop(images, size)[np.sort(rng.choice(len(images), self.n, replace=False))].numpy()
+            for images in seen_images
+        )
         self.real = self.judge("crops", self.crops)
         trained_on = self.judge("training crops", train)
         self.floor = metrics.frechet_distance(self.real.features, trained_on.features)

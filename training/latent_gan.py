@@ -109,10 +109,14 @@ class CodeMonitor:
     """
 
     def __init__(self, codes: dict[str, Tensor], standard: Standardisation, seed: int) -> None:
-        order = torch.randperm(len(codes["train"]), generator=torch.Generator().manual_seed(seed))
+        drawn = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(codes["train"]), generator=drawn)
         self.n = min(len(codes["val"]), len(codes["train"]))
         self.standard = standard
-        self.val = codes["val"][: self.n].numpy()
+        val = codes["val"]
+        if len(val) > self.n:  # they lie in the order of classes: the first n would be of a few
+            val = val[torch.randperm(len(val), generator=drawn)[: self.n]]
+        self.val = val.numpy()
         self.train = codes["train"][order[: self.n]].numpy()
         self.val_latents = standard.to_latents(torch.from_numpy(self.val)).numpy()
         train_latents = standard.to_latents(torch.from_numpy(self.train)).numpy()
