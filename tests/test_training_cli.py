@@ -13,6 +13,7 @@ from tests.support import ROOT, TINY_AUTOENCODER, file_names, one_sentence, run_
 from training import codec_table
 from training.adversarial import snapshot_path
 from training.autoencoder import AutoencoderOptions, load_run
+from training.bundle import BundleOptions
 from training.cli import UserError, check_options, options_json, preset_options
 from training.device import resolve_device
 from training.files import make_folder
@@ -99,6 +100,26 @@ def test_numbers_that_make_no_sense_are_one_sentence(change, says):
     check_options(AutoencoderOptions())
     with pytest.raises(UserError, match=says) as caught:
         check_options(AutoencoderOptions(**change))
+    assert one_sentence(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "says"),
+    [
+        (LatentGanOptions, {"copies": -1}, "--copies must be at least 0"),
+        (LatentGanOptions, {"blocks": -2}, "--blocks must be at least 0"),
+        (LatentGanOptions, {"gamma": -1.0}, "--gamma must be at least 0"),
+        (LatentGanOptions, {"beta1": 1.0}, "--beta1 must be below 1"),
+        (LatentGanOptions, {"decay": -1.0}, "--decay must be at least 0"),
+        (LatentGanOptions, {"decay": 1.5}, "--decay must be at most 1"),
+        (BundleOptions, {"umap_neighbours": 1}, "--umap-neighbours must be at least 2"),
+        (BundleOptions, {"umap_min_dist": 5.0}, "--umap-min-dist must be at most 1"),
+    ],
+)
+def test_what_is_out_of_range_is_said_before_anything_is_begun(options, change, says):
+    check_options(options())
+    with pytest.raises(UserError, match=says) as caught:
+        check_options(options(**change))
     assert one_sentence(caught.value)
 
 

@@ -25,7 +25,12 @@ POSITIVE = frozenset(
     | {"samples", "targets", "restarts", "search_steps", "judge_images", "pixel_images", "detail_images"}
 )
 SEEDS, MOST_SEED = frozenset({"seed", "split_seed"}), 2**32 - 1  # of what draws the map
-NOT_NEGATIVE = SEEDS | {"margin"}
+NOT_NEGATIVE = (
+    SEEDS
+    | {"margin", "copies", "blocks", "discriminator_blocks", "gamma", "code_noise", "beta1", "decay"}
+    | {"umap_min_dist"}
+)
+AT_MOST_1 = frozenset({"decay", "umap_min_dist"})
 # Stages of training, each with a folder of its own below runs/<preset>.
 STAGES = ("autoencoder", "latent_gan", "detail_phase", "image_phase", "pixel_gan")
 
@@ -35,7 +40,7 @@ class UserError(Exception):
 
 
 def check_options(options: Any) -> None:
-    """Raise UserError for a count or a size below one, a seed out of range, or what is no number."""
+    """Raise UserError for a count or a size below one, what else is out of range, or what is no number."""
     for name, value in vars(options).items():
         least = 1 if name in POSITIVE else 0 if name in NOT_NEGATIVE else None
         option = f"--{name.replace('_', '-')}"
@@ -43,6 +48,12 @@ def check_options(options: Any) -> None:
             raise UserError(f"{option} must be at least {least}, not {value}")
         if name in SEEDS and value is not None and value > MOST_SEED:
             raise UserError(f"{option} must be at most {MOST_SEED}, not {value}")
+        if name in AT_MOST_1 and value > 1:
+            raise UserError(f"{option} must be at most 1, not {value}")
+        if name == "beta1" and value >= 1:
+            raise UserError(f"{option} must be below 1, not {value}")
+        if name == "umap_neighbours" and value < 2:
+            raise UserError(f"{option} must be at least 2, not {value}")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{option} must be a number, not {value}")
         if name == "lr" and value <= 0:
