@@ -60,6 +60,14 @@ def choose_bundle(page: Page, name: str) -> None:
     settle(page)
 
 
+def unfold(page: Page, title: str) -> None:
+    """Open an expander, and wait until it no longer moves what is in it: a button that slides away between
+    mouse down and mouse up is not clicked.
+    """
+    page.get_by_text(title).click()
+    page.wait_for_function("() => document.getAnimations().every(a => a.playState !== 'running')")
+
+
 def visit(page: Page, title: str) -> None:
     """Go to another page by the sidebar, as a user does."""
     page.locator("[data-testid=stSidebarNavLink]", has_text=title).click()
