@@ -10,15 +10,16 @@ import streamlit as st
 PAGE = "page"  # that was shown last
 SHOWN = "shown"  # dict of whether the present run has drawn it, by the keys of widgets that the browser shows
 KEPT = "kept"  # dict of the widgets' values: Streamlit drops a widget's own when another page is shown
+GIVEN = "given"  # dict of how often a widget was given a value, by the key that its page knows it by
 
 
 def restore(key: str, first: Any, valid: Container[Any] | None = None) -> str:
-    """Give a widget its value before it is drawn: its own, the one kept, or the first. Returns the key.
+    """Give a widget its value before it is drawn: its own, the one kept, or the first. Returns its key.
 
     valid: what the value may be, anything if None. A widget that was given its value by ``index`` or
     ``value`` instead would be another one after each change, and forget every second.
     """
-    value = st.session_state.get(key, kept().get(key, first))
+    value, key = chosen(key, first), _present(key)
     fits = valid is None or value in valid
     # Where the browser shows the widget already it is not given its value again: that would go over what the
     # user has chosen since this run began.
@@ -32,6 +33,29 @@ def keep(key: str, value: Any) -> Any:
     kept()[key] = value
     _shown()[key] = True
     return value
+
+
+def give(key: str, value: Any) -> None:
+    """Give a widget another value; None: what it begins with. For callbacks, and before it is drawn.
+
+    It becomes another widget: what a browser that does not know of it yet says of the one before is not
+    taken for the user's choice.
+    """
+    given = st.session_state.setdefault(GIVEN, {})
+    given[key] = given.get(key, 0) + 1
+    if value is not None:
+        kept()[_present(key)] = value
+
+
+def chosen(key: str, otherwise: Any = None) -> Any:
+    """A widget's value as the browser last said, or the one kept."""
+    key = _present(key)
+    return st.session_state.get(key, kept().get(key, otherwise))
+
+
+def _present(key: str) -> str:
+    times = st.session_state.get(GIVEN, {}).get(key, 0)
+    return f"{key}/given {times}" if times else key
 
 
 @contextmanager

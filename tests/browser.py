@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from conftest import BUNDLE, TIMEOUT_MS, App
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 
 T = TypeVar("T")
 
@@ -58,6 +58,49 @@ def choose_bundle(page: Page, name: str) -> None:
     page.get_by_role("option", name=name, exact=True).click()
     expect(page).to_have_url(re.compile(rf"bundle={re.escape(name)}$"))  # the run does that
     settle(page)
+
+
+class SlowConnection:
+    """Holds back what the server sends to a page, so that an answer comes after the user's next choice."""
+
+    def __init__(self, page: Page) -> None:
+        """Of a page that is not open yet."""
+        self.page = page
+        self.held: list[str | bytes] | None = None  # None: nothing is held back
+        self.sockets: list[WebSocketRoute] = []
+        page.route_web_socket(re.compile("/_stcore/stream"), self._connect)
+
+    def _connect(self, socket: WebSocketRoute) -> None:
+        self.sockets.append(socket)
+        server = socket.connect_to_server()
+        socket.on_message(server.send)
+        server.on_message(lambda sent: socket.send(sent) if self.held is None else self.held.append(sent))
+
+    def hold(self) -> None:
+        """Hold back what is sent from now on."""
+        self.held = []
+
+    def wait_until_answered(self) -> None:
+        """Wait until nothing more comes: the run is over."""
+
+        def no_more_comes() -> bool:
+            before = len(self.held)
+            self.page.wait_for_timeout(1000)
+            return 0 < before == len(self.held)
+
+        assert once(self.page, no_more_comes, bool)
+
+    def answer(self) -> None:
+        """Let what was held back arrive; what is sent from now on is held back."""
+        late, self.held = self.held, []
+        for message in late:
+            self.sockets[-1].send(message)
+
+    def release(self) -> None:
+        """Let all arrive, in its order, also what is sent meanwhile."""
+        while self.held:
+            self.sockets[-1].send(self.held.pop(0))
+        self.held = None
 
 
 def unfold(page: Page, title: str) -> None:

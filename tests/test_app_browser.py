@@ -4,13 +4,14 @@ import re
 
 import pytest
 from conftest import BUNDLE, DAMAGED, JUDGED, PIXELS
-from playwright.sync_api import Page, TimeoutError, WebSocketRoute, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 from tests.browser import (
     CARD,
     PICKER,
     PICTURE,
     PLOT,
+    SlowConnection,
     box_of,
     choose_bundle,
     once,
@@ -220,38 +221,17 @@ def test_what_was_chosen_outlives_a_visit_to_another_page(page, app):
 
 def test_what_is_typed_while_an_answer_is_on_its_way_is_kept(page, app):
     """On a slow connection: what one choice caused arrives only after the next."""
-    held: list[str | bytes] | None = None
-    sockets = []
-
-    def slow(socket: WebSocketRoute) -> None:
-        sockets.append(socket)
-        server = socket.connect_to_server()
-        socket.on_message(server.send)
-        server.on_message(lambda message: socket.send(message) if held is None else held.append(message))
-
-    page.route_web_socket(re.compile("/_stcore/stream"), slow)
+    connection = SlowConnection(page)
     open_map(page, app)
     count, seed = page.get_by_role("spinbutton", name="New samples"), page.get_by_label("Seed", exact=True)
-    held = []
+    connection.hold()
     count.fill("7")
     seed.fill("42")  # leaves the other box: the page is run
-    answered = 0
-
-    def all_answered() -> bool:  # nothing more comes: its run is over
-        nonlocal answered
-        before, answered = answered, len(held)
-        page.wait_for_timeout(1000)
-        return 0 < before == len(held)
-
-    assert once(page, all_answered, bool)
-    late, held = held, []
+    connection.wait_until_answered()
     seed.press("Enter")
-    for message in late:
-        sockets[-1].send(message)
+    connection.answer()
     page.locator("[data-testid=stRadio] label", has_text="kind").click()
-    while held:  # in their order, also those that come meanwhile
-        sockets[-1].send(held.pop(0))
-    held = None
+    connection.release()
     page.locator(f"{PLOT} .legendtext", has_text="Real, seen").wait_for()
     settle(page)
     expect(count).to_have_value("7")

@@ -8,7 +8,7 @@ import pytest
 from conftest import App
 from playwright.sync_api import Page, expect
 
-from tests.browser import box_of, once, open_page, settle
+from tests.browser import SlowConnection, box_of, once, open_page, settle
 
 pytestmark = pytest.mark.browser
 
@@ -106,6 +106,32 @@ def test_a_new_path_shows_in_place_and_the_slider_stays(page: Page, app: App) ->
     after = once(page, seen, lambda now: now["picture"] != before["picture"])
     assert (after["value"], after["picture"]) == (0, before["b"])
     assert after["marker"] == before["endsAt"]
+
+
+def test_ends_that_were_swapped_are_those_that_are_shown_on_a_slow_connection(page: Page, app: App) -> None:
+    """What is chosen before the answer has arrived comes with the ends as they were."""
+    connection = SlowConnection(page)
+    open_journey(page, app)
+    classes = page.get_by_role("combobox", name="Class")
+    before = [classes.nth(i).input_value() for i in (0, 1)]
+    assert before[0] != before[1]
+    connection.hold()
+    page.get_by_role("button", name="Swap A and B").click()
+    connection.wait_until_answered()
+    page.get_by_role("radio", name="spherical").click()
+    connection.release()
+    expect(page.get_by_role("radio", name="spherical")).to_be_checked()
+    settle(page)
+    expect(classes.nth(0)).to_have_value(before[1])
+    expect(classes.nth(1)).to_have_value(before[0])
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Codes").click()
+    names = re.fullmatch(
+        r"digits-copy-journey-(.+)-to-(.+)-spherical-through-code-space\.csv",
+        download.value.suggested_filename,
+    )
+    assert names
+    assert [name[0] for name in names.groups()] == [before[1][0], before[0][0]]
 
 
 def test_downloads(page: Page, app: App) -> None:

@@ -10,7 +10,7 @@ from explorer.bundle import Bundle
 from explorer.latent import class_mean
 from explorer.player.journey import End
 from explorer.points import NewSamples, Point, class_title, codes_of, label_of, z_of
-from explorer.widgets import keep, kept, restore
+from explorer.widgets import chosen, give, keep, restore
 
 Side = Literal["A", "B"]
 SELECTION, NUMBER, REAL, GENERATED, MEAN = (
@@ -30,16 +30,11 @@ def _key(bundle: Bundle, side: Side, widget: str) -> str:
 
 def swap(bundle: Bundle) -> None:
     """Let A and B change places. A callback: it runs before the widgets are drawn."""
-    values = kept()
     for widget in _WIDGETS:
         a, b = _key(bundle, "A", widget), _key(bundle, "B", widget)
-        now = {key: st.session_state.get(key, values.get(key)) for key in (a, b)}  # as just typed
-        for key, value in {a: now[b], b: now[a]}.items():
-            if value is None:  # the other side never showed this widget
-                values.pop(key, None)
-                st.session_state.pop(key, None)
-            else:
-                values[key] = st.session_state[key] = value
+        at_a, at_b = chosen(a), chosen(b)  # as just typed; None where that side never showed this widget
+        give(a, at_b)
+        give(b, at_a)
 
 
 def selected_points(new: NewSamples | None) -> list[Point]:
