@@ -24,11 +24,11 @@ RECORD, LOG, LOCK = "job.json", "job.log", "job.lock"
 PATIENCE = 10.0  # seconds a job has to stop by itself, before it is ended
 _TERMINAL = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # what a progress bar moves the cursor with
 
-State = Literal["running", "finished", "cancelled", "failed"]
+State = Literal["running", "finished", "cancelled", "failed", "deleted"]
 
 
 class JobError(Exception):
-    """A job cannot be started; the message is one sentence."""
+    """A job cannot be started, or stopped; the message is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Status:
-    """How a job is doing. done, of: its stages. doing: the one in progress. last_line: of what it printed."""
+    """How a job is doing. done, of: its stages. doing: the one in progress. last_line: of what it printed.
+
+    state: "deleted" where it ended, and the folder of its progress was deleted: there is nothing to report.
+    """
 
     state: State
     done: int
@@ -73,6 +76,8 @@ def start(folder: Path, command: Sequence[str], progress: Path, cwd: Path) -> Jo
             if before is not None and status(before).state == "running":
                 raise JobError("it is being measured already")
             progress.unlink(missing_ok=True)  # of the run before
+            # Made here: so where it is missing somebody deleted it, and a job that failed at once has one.
+            progress.parent.mkdir(parents=True, exist_ok=True)
             with (folder / LOG).open("wb") as log:
                 process = subprocess.Popen(
                     command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -108,6 +113,8 @@ def status(job: Job) -> Status:
     state: State = "failed"
     if running:
         state = "running"
+    elif not Path(job.progress).parent.is_dir():
+        state = "deleted"
     elif of and done >= of:
         state = "finished"
     elif job.cancelled:
@@ -116,24 +123,43 @@ def status(job: Job) -> Status:
 
 
 def cancel(job: Job, patience: float = PATIENCE) -> None:
-    """Stop the job: ask it as Ctrl-C does, so that it can save what it has; end it if it does not listen."""
+    """Stop the job: ask it as Ctrl-C does, so that it can save what it has; end it if it does not listen.
+
+    Raises JobError if this account may not.
+    """
+    _send(job, 0)  # which only asks: of a job that goes on it is not noted that it was cancelled
     with suppress(OSError):  # a full disk, say, which the job may have filled
         _save(replace(job, cancelled=True))
     for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-        if (process := _process(job)) is None:
+        if not _send(job, sent):
             return
-        with suppress(ProcessLookupError):  # it has just ended
-            os.killpg(process.pid, sent)
         deadline = time.monotonic() + patience
         while _process(job) is not None and time.monotonic() < deadline:
             time.sleep(0.1)
+
+
+def _send(job: Job, sent: int) -> bool:
+    """Send the job, and what it started, a signal. Returns whether it was still running.
+
+    Raises JobError if this account may not.
+    """
+    if (process := _process(job)) is None:
+        return False
+    try:
+        os.killpg(process.pid, sent)
+    except ProcessLookupError:  # it has just ended
+        return False
+    except PermissionError:
+        raise JobError("another account started it, and only that one can stop it") from None
+    return True
 
 
 def _process(job: Job) -> psutil.Process | None:
     """The job's process, if it still runs and is no other of the same number."""
     try:
         process = psutil.Process(job.pid)
-        same = abs(process.create_time() - job.created) < 1
+        # By its command where times differ: they are reckoned from the clock, which may have been set since.
+        same = abs(process.create_time() - job.created) < 1 or process.cmdline() == list(job.command)
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None

@@ -1,6 +1,16 @@
-"""Tables in Markdown, whatever their cells hold."""
+"""Markdown of texts and tables, whatever they hold."""
 
+import re
 from collections.abc import Iterable, Sequence
+
+# Code, in which nothing is special; and what is, with ``:red`` of Streamlit. ``_`` within a word is not, and
+# ``|`` in tables alone.
+_CODE_OR_SPECIAL = re.compile(r"(`[^`]*`)|([\\*$\[<&~]|(?<!\w)_|_(?!\w)|:(?=[A-Za-z]))")
+
+
+def literal(text: str) -> str:
+    """Markdown that shows a text as it is, names in it too, but for `` `code` ``."""
+    return _CODE_OR_SPECIAL.sub(lambda found: found[1] or f"\\{found[2]}", text)
 
 
 def table(rows: Iterable[Sequence[object]]) -> str:

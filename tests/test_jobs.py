@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -102,6 +104,28 @@ def test_a_failed_job_leaves_its_sentence(tmp_path):
     assert (found.state, found.last_line) == ("failed", "the disk is full; free some space")
 
 
+def test_of_what_was_deleted_there_is_nothing_to_report(tmp_path):
+    """A page tells people to delete what cannot be read: the run that made it has not failed by that."""
+    job = started(tmp_path / "job", wait="second")
+    until(job, done=1)
+    out = tmp_path / "job" / "out"
+    out.rename(tmp_path / "elsewhere")
+    assert jobs.status(job).state == "running"  # and can be stopped
+    (tmp_path / "elsewhere").rename(out)
+    jobs.cancel(job)
+    finished = started(tmp_path / "job")
+    assert until(finished).state == "finished"
+    shutil.rmtree(out)
+    assert jobs.status(finished).state == "deleted"
+
+
+def test_a_job_that_fails_before_it_makes_anything_has_failed(tmp_path):
+    code = "import sys; sys.exit('error: there are no photographs')"
+    progress = tmp_path / "job" / "out" / "progress.json"
+    found = until(jobs.start(tmp_path / "job", [sys.executable, "-c", code], progress, ROOT))
+    assert (found.state, found.last_line) == ("failed", "there are no photographs")
+
+
 def test_a_progress_bar_is_one_line(tmp_path):
     (tmp_path / "job.log").write_text("judge:  1%|  | 1/100\x1b[A\rjudge: 43%|# | 43/100\r\n\n")
     job = jobs.Job(str(tmp_path), ("x",), str(tmp_path / "none"), 1, 0.0, 0.0)
@@ -114,6 +138,41 @@ def test_another_process_of_the_same_number_is_not_the_job(tmp_path):
     job = jobs.Job(str(tmp_path), ("x",), str(tmp_path / "none"), me.pid, me.create_time() - 100, 0.0)
     assert jobs.status(job).state == "failed"
     assert jobs.status(replace(job, created=me.create_time())).state == "running"
+
+
+def test_a_running_job_is_known_by_its_command_after_the_clock_was_set(tmp_path):
+    """The system reckons from its clock when a process was created: what was noted is then another time."""
+    job = started(tmp_path / "job", wait="second")
+    until(job, done=1)
+    jobs._save(replace(job, created=job.created - 3600))
+    moved = jobs.find(tmp_path / "job")
+    assert moved is not None
+    try:
+        assert jobs.status(moved).state == "running"
+        with pytest.raises(jobs.JobError, match="already"):
+            started(tmp_path / "job")
+        jobs.cancel(moved)
+        assert jobs._process(job) is None
+    finally:
+        jobs.cancel(job)
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_job_of_another_account_goes_on_and_is_not_noted_as_cancelled(tmp_path, monkeypatch):
+    job = started(tmp_path / "job", wait="second")
+    until(job, done=1)
+    try:
+        with monkeypatch.context() as other_account:
+            other_account.setattr(os, "killpg", refuse)
+            with pytest.raises(jobs.JobError, match="account"):
+                jobs.cancel(job)
+        assert jobs.find(tmp_path / "job") == job
+        assert jobs.status(job).state == "running"
+    finally:
+        jobs.cancel(job)
 
 
 def test_a_damaged_record_is_no_job_and_a_missing_program_a_sentence(tmp_path):
@@ -179,7 +238,7 @@ def test_the_form_holds_the_numbers_of_a_job_that_did_not_end(
     def stopped(folder: Path, command: tuple[str, ...], progress: Path, cwd: Path) -> None:
         """A job that never ran."""
         asked.append(command)
-        folder.mkdir(parents=True, exist_ok=True)
+        progress.parent.mkdir(parents=True, exist_ok=True)
         jobs._save(jobs.Job(str(folder), command, str(progress), 2**22 + 1, 0.0, time.time(), cancelled))
 
     monkeypatch.setattr(jobs, "start", stopped)
