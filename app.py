@@ -4,8 +4,6 @@ from pathlib import Path
 
 import streamlit as st
 
-from explorer.widgets import whole_run
-
 HERE = Path(__file__).parent / "explorer"
 ICON = HERE / "icon.png"  # a file of our own: Streamlit would fetch a named icon from the internet
 
@@ -19,5 +17,4 @@ page = st.navigation(
         st.Page("explorer/pages/speed.py", title="Speed", icon=":material/speed:"),
     ]
 )
-with whole_run(page.title):
-    page.run()
+page.run()

@@ -11,11 +11,12 @@ import streamlit as st
 
 from explorer import jobs
 from explorer.bundle import Bundle
+from explorer.markdown import literal
+from explorer.measured import REACHABILITY
 from explorer.networks import PixelGanConfig
 from explorer.new_class import measured_folders
-from explorer.photographs import Photographs
+from explorer.photographs import Photographs, folder_of
 from explorer.session import PRETRAINED
-from explorer.widgets import folder_of, keep, restore
 
 ROOT = PRETRAINED.parent
 RUNS_VARIABLE = "DUAL_SPACE_RUNS"  # where jobs keep what they made; runs/reachability by default
@@ -86,6 +87,11 @@ def _beginning(bundle: Bundle) -> str:
     return f"new-{_sha(bundle, 'autoencoder')}-{_sha(bundle, 'generator')}-"
 
 
+def _beginning_of_own(bundle: Bundle) -> str:
+    """How folders of the bundle's own classes begin: another codec has other judges."""
+    return f"codec-{_sha(bundle, 'autoencoder')}-"
+
+
 def new_class_folders(bundle: Bundle) -> list[Path]:
     """Folders of what was measured of new classes with this bundle."""
     return measured_folders(job_folder(bundle), _beginning(bundle))
@@ -113,10 +119,24 @@ def watch(job: jobs.Job) -> None:
     if found.last_line:
         st.caption(f"`{found.last_line[:200]}`")
     st.caption("It goes on when this page is closed, and is found again when it is opened.")
-    if st.button("Cancel", icon=":material/stop_circle:"):
-        with st.spinner("Stopping; it saves what it has…"):
-            jobs.cancel(job)
-        st.rerun()
+    key = f"cancel/{job.folder}/{job.started}"
+    refused = f"{key}/refused"  # kept, for all this is drawn anew before anybody could read it
+    if st.button("Cancel", icon=":material/stop_circle:", key=key):
+        try:
+            with st.spinner("Stopping; it saves what it has…"):
+                jobs.cancel(job)
+        except jobs.JobError as error:
+            st.session_state[refused] = _sentence(error)
+        else:
+            st.rerun()
+    if refused in st.session_state:
+        st.error(st.session_state[refused])
+
+
+def _sentence(error: jobs.JobError) -> str:
+    """What is wrong, with a capital at the start alone: a path may stand in the rest."""
+    said = str(error)
+    return literal(f"{said[:1].upper()}{said[1:]}.")
 
 
 def show_job(bundle: Bundle, photographs: Photographs | None) -> None:
@@ -128,13 +148,17 @@ def show_job(bundle: Bundle, photographs: Photographs | None) -> None:
         watch(job)
         return
     if found and found.state == "failed":
-        st.error(f"The last measurement failed: {found.last_line or 'it was ended from outside'}.")
+        why = found.last_line or "it was ended from outside"
+        st.error(literal(f"The last measurement failed: {why}."))
         st.caption(f"All it printed: `{folder / jobs.LOG}`")
-    elif found and found.state == "cancelled":
+    elif job and found and found.state == "cancelled":
+        # Of a bundle that was replaced since it begins anew, in a folder of another name.
+        begun = Path(job.progress).parent.name.startswith((_beginning_of_own(bundle), _beginning(bundle)))
         st.info(
-            "The last measurement was cancelled. Started with its numbers, as below, it goes on from there."
+            "The last measurement was cancelled."
+            + (" Started with its numbers, as below, it goes on from there." if begun else "")
         )
-    unfinished = job if found and found.state != "finished" else None
+    unfinished = job if found and found.state in ("failed", "cancelled") else None
     with st.expander("Measure it on this machine", icon=":material/experiment:"):
         show_form(bundle, photographs, folder, unfinished)
 
@@ -148,7 +172,7 @@ def _asked(job: jobs.Job | None, option: str) -> str:
 def show_form(
     bundle: Bundle, photographs: Photographs | None, folder: Path, unfinished: jobs.Job | None
 ) -> None:
-    """Options and the start button. unfinished: a job that can go on; its options are those of the form."""
+    """Options and the start button. unfinished: a job that did not end; its options are those of the form."""
     st.markdown(
         "The cheap rungs: judges are trained, and asked about round trips, about samples of **the generator "
         "in this bundle** and of controls, and about what a search finds in its range. Nothing else is "
@@ -166,33 +190,40 @@ def show_form(
     if not (ROOT / "training").is_dir():
         st.info("The training scripts are not installed beside this app.")
         return
-    form = f"measure/{bundle.key}/{unfinished.started if unfinished else 0}"
+    # The folder tells bundles of the same networks apart, which the key does not.
+    form = f"measure/{folder.name}/{bundle.key}/{unfinished.started if unfinished else 0}"
     numbers = {}
     for column, number in zip(st.columns(len(NUMBERS)), NUMBERS, strict=True):
         asked = _asked(unfinished, number.option)
         first = int(asked) if asked.isdecimal() else number.first
-        key = restore(form + number.option, first, range(number.least, number.most + 1))
         value = column.number_input(
-            number.label, number.least, number.most, step=number.step, key=key, help=number.help
+            number.label,
+            number.least,
+            number.most,
+            first if number.least <= first <= number.most else number.first,
+            number.step,
+            key=form + number.option,
+            persist_state="session",
+            help=number.help,
         )
-        numbers[number.option] = str(keep(key, value))
-    key = restore(form + NEW_CLASS, _asked(unfinished, NEW_CLASS))
-    typed = st.text_input(
+        numbers[number.option] = str(value)
+    new = st.text_input(
         "Folder of a new class",
-        key=key,
+        _asked(unfinished, NEW_CLASS),
+        key=form + NEW_CLASS,
+        persist_state="session",
         placeholder="only if you ask about a class that this bundle's data does not have",
         help="Photographs of one class, in a folder that is called as the class is: the codec has never seen "
         "it, so it is asked about as a held-out one is. Its card appears on this page; the bundle stays as "
         "it is.",
-    )
-    new = keep(key, typed).strip()
+    ).strip()
     # Judges of another codec or another length are other judges.
-    codec, judged_by = _sha(bundle, "autoencoder"), f"judges-{numbers[JUDGE_IMAGES]}"
-    out, more = folder / f"codec-{codec}-{judged_by}", []
+    judged_by = f"judges-{numbers[JUDGE_IMAGES]}"
+    out, more = folder / f"{_beginning_of_own(bundle)}{judged_by}", []
     if new:
         path = folder_of(new)
         if path is None:
-            st.error(f"There is no folder {new}; give one that holds photographs of one class.")
+            st.error(literal(f"There is no folder {new}; give one that holds photographs of one class."))
             return
         where = hashlib.sha256(str(path).encode()).hexdigest()[:8]
         out, more = folder / f"{_beginning(bundle)}{where}-{judged_by}", [NEW_CLASS, str(path)]
@@ -205,11 +236,18 @@ def show_form(
     )  # fmt: skip
     st.caption(f"`{shlex.join(('python', *command[1:]))}`")
     took_more = before is not None and not before["options"].get("cheap")
-    agreed = not took_more or st.checkbox("Replace the report above, which was measured with more")
-    if st.button("Start", icon=":material/play_arrow:", disabled=not agreed or not (bundle.held_out or new)):
+    # What somebody agreed to holds for one report of one bundle: the form's key knows nothing of reports.
+    agreement = f"{form}/{bundle.manifest['files'].get(REACHABILITY, {}).get('sha256')}"
+    agreed = not took_more or st.checkbox(
+        "Replace the report above, which was measured with more", key=f"{agreement}/replace"
+    )
+    if st.button(
+        "Start", icon=":material/play_arrow:", disabled=not agreed or not (bundle.held_out or new),
+        key=f"{agreement}/start",
+    ):  # fmt: skip
         try:
             jobs.start(folder, command, out / "progress.json", ROOT)
         except jobs.JobError as error:
-            st.error(f"{str(error).capitalize()}.")
+            st.error(_sentence(error))
             return
         st.rerun()

@@ -10,7 +10,6 @@ from PIL import Image
 
 from explorer.bundle import Bundle
 from explorer.rgb import BAD_PICTURE, upright_rgb
-from explorer.widgets import folder_of, keep, restore
 
 ENDINGS = (".webp", ".JPEG", ".jpg", ".jpeg", ".png", ".JPG", ".PNG", ".bmp", ".gif", ".tif", ".tiff")
 ROOT = Path(__file__).parent.parent
@@ -69,6 +68,15 @@ def thumbnail(path: Path) -> np.ndarray | None:
         return None
 
 
+def folder_of(typed: str) -> Path | None:
+    """The folder that somebody typed, resolved; None where there is none, or nobody may look into it."""
+    try:
+        path = Path(typed).expanduser().resolve()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # no permission, no such user, a name too long, a NUL
+        return None
+
+
 def likely_folders(source: str) -> list[Path]:
     """Folders where the photographs of a bundle's source may be, best first."""
     kind, _, rest = source.partition(":")
@@ -81,16 +89,13 @@ def likely_folders(source: str) -> list[Path]:
 
 def current_photographs(bundle: Bundle) -> Photographs | None:
     """The photographs found for a bundle; draws the folder box and what was found in the sidebar."""
-    key = restore("photograph_folder", "")
-    typed = keep(
-        key,
-        st.sidebar.text_input(
-            "Folder of source photographs",
-            key=key,
-            placeholder="found by itself where possible",
-            help="The bundle holds no photographs. Name the folder they came from to see each one beside its "
-            "round trip. Nothing is copied or sent.",
-        ),
+    typed = st.sidebar.text_input(
+        "Folder of source photographs",
+        key="photograph_folder",
+        persist_state="session",
+        placeholder="found by itself where possible",
+        help="The bundle holds no photographs. Name the folder they came from to see each one beside its "
+        "round trip. Nothing is copied or sent.",
     ).strip()
     named = folder_of(typed) if typed else None
     # What was named for one bundle does not hide what another finds by itself.

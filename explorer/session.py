@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from explorer.bundle import MANIFEST, Bundle, BundleError
 from explorer.bundle_reading import list_bundles, open_bundle
-from explorer.widgets import keep, kept, restore
+from explorer.markdown import literal
 
 if TYPE_CHECKING:
     from explorer.generation import Generation
@@ -48,27 +49,26 @@ def _generation(key: str, _bundle: Bundle) -> "Generation":
 
 
 def _pick(found: dict[str, Path]) -> str:
-    """Name of the bundle to show: this session's, the address's (?bundle=) where the user changed it or went
-    back to it, the default.
+    """Name of the bundle to show: this session's, the address's (?bundle=) where the session begins or the
+    user went back to it, the default.
     """
     _leave_what_is_gone(found)
-    asked, address = st.query_params.get("bundle"), st.session_state.get("address")
+    asked, run = st.query_params.get("bundle"), get_script_run_ctx()
     if asked is not None and asked not in found:
-        st.sidebar.warning(f"There is no bundle called {asked}.")
-    elif asked is not None and asked != address and st.session_state.get("bundle", address) == address:
-        keep("bundle", asked)
+        st.sidebar.warning(literal(f"There is no bundle called {asked}."))
+    elif asked is not None and ("bundle" not in st.session_state or (run and run.is_history_navigation)):
         st.session_state["bundle"] = asked
     first = next(name for name in (DEFAULT_BUNDLE, *found) if name in found)
-    key = restore("bundle", first, found)
-    name = keep(key, st.sidebar.selectbox("Bundle", list(found), key=key))
+    names = list(found)
+    name = st.sidebar.selectbox("Bundle", names, names.index(first), key="bundle", persist_state="session")
     # The address can be shared and reloaded. Another page begins without: there only what is not the default
-    # is added, since each addition is one more step back.
+    # is added, since each addition is one more step back. (``bind`` would leave no steps to go back.)
     if asked != name and (asked is not None or name != first):
         st.query_params["bundle"] = name
-    st.session_state["address"] = name
     if gone := st.session_state.pop(_GONE, None):
         # On the page itself: on a telephone the sidebar is closed.
-        st.warning(f"There is no bundle called {gone} any more. This is {name}; nothing was done with it.")
+        said = f"There is no bundle called {gone} any more. This is {name}; nothing was done with it."
+        st.warning(literal(said))
     return name
 
 
@@ -77,12 +77,11 @@ def _leave_what_is_gone(found: dict[str, Path]) -> None:
 
     It was meant for that bundle, and would be done with another one.
     """
-    shown = st.session_state.get("bundle", kept().get("bundle"))
+    shown = st.session_state.get("bundle")
     if shown is None or shown in found:
         return
     st.session_state[_GONE] = shown
-    st.session_state.pop("bundle", None)
-    kept().pop("bundle", None)
+    del st.session_state["bundle"]
     if st.query_params.get("bundle") == shown:
         del st.query_params["bundle"]
     st.rerun()
@@ -92,7 +91,7 @@ def current_bundle() -> Bundle:
     """The bundle picked in the sidebar (drawn here, on every page). Stops the page if it cannot be opened."""
     folders = bundle_folders()
     for folder in folders:
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # nor one that nobody may look into, where Path's own would raise
             st.sidebar.warning(f"There is no folder `{folder}` to look for bundles in.")
     found = list_bundles(*folders)
     if not found:
@@ -105,7 +104,7 @@ def current_bundle() -> Bundle:
     try:
         bundle = _open(str(path), manifest.stat().st_mtime if manifest.is_file() else 0.0)
     except BundleError as error:
-        st.error(f"{error}.")
+        st.error(literal(f"{error}."))
         st.info("Choose another bundle in the sidebar.")
         st.stop()
     shown = path, bundle.key

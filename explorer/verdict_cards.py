@@ -1,6 +1,7 @@
 """The verdict on each held-out class as a card: sentence, ladder, pictures, reasons; and downloads."""
 
 import json
+from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
@@ -10,6 +11,7 @@ from explorer.examples import MADE, ROUND_TRIPS_SAID, best_round_trips, sources_
 from explorer.gallery import gallery
 from explorer.ladder import CAPTION, ladder
 from explorer.ladder_figure import ladder_figure
+from explorer.markdown import literal, table
 from explorer.palette import TEXT, current_theme
 from explorer.photographs import Photographs
 from explorer.reachability import (
@@ -21,12 +23,12 @@ from explorer.reachability import (
     judged_among,
 )
 from explorer.reachability import alphas as alphas_of
-from explorer.reachability_tables import claim_table, rates_table
+from explorer.reachability_tables import claims
+from explorer.reachability_tables import rates as rates_of
 from explorer.report import html_report
 from explorer.session import PRETRAINED, generation_of
 from explorer.trust import gans_asked, reasons
 from explorer.verdict import Verdict, percent
-from explorer.widgets import keep, restore
 
 DOCS = PRETRAINED.parent / "docs" / "reachability.md"
 SIDE = 72  # CSS pixels of a picture
@@ -46,26 +48,24 @@ def choose(report: Report, key: str) -> tuple[str, float, float]:
     """
     kinds, rates = generators(report), sorted(alphas_of(report))
     left, middle, right = st.columns([1, 2, 2])
-    of_kind = restore(f"kind {key}", kinds[0], kinds)
-    generator = keep(of_kind, left.selectbox(
-        "Kind of GAN", kinds, disabled=len(kinds) == 1, key=of_kind,
+    generator = left.selectbox(
+        "Kind of GAN", kinds, disabled=len(kinds) == 1, key=f"kind {key}", persist_state="session",
         help="latent: trained on codes, in the dual space; pixel: on the pictures themselves.",
-    ))  # fmt: skip
+    )  # fmt: skip
     alpha = default_alpha(report)
     if len(rates) > 1:  # a slider has two ends
-        of_alpha = restore(f"alpha {key}", alpha, rates)
-        alpha = keep(of_alpha, middle.select_slider(
-            "Judges' false-alarm rate (alpha)", rates, format_func=percent,
+        alpha = middle.select_slider(
+            "Judges' false-alarm rate (alpha)", rates, alpha, format_func=percent,
+            key=f"alpha {key}", persist_state="session",
             help="The rate at which the judges may take a picture of another class for this one. Lower: "
-            "fewer false alarms, and more of the class's own pictures missed.", key=of_alpha,
-        ))  # fmt: skip
-    of_level = restore(f"level {key}", 95.0)
+            "fewer false alarms, and more of the class's own pictures missed.",
+        )  # fmt: skip
     level = right.slider(
-        "Confidence level", 80.0, 99.9, step=0.1, format="%.1f %%", key=of_level,
+        "Confidence level", 80.0, 99.9, 95.0, 0.1, "%.1f %%", key=f"level {key}", persist_state="session",
         help="How sure a claim must be, and how wide intervals are. At 95 % a claim may be wrong one time in "
         "40.",
     )  # fmt: skip
-    return generator, alpha, keep(of_level, level) / 100
+    return generator, alpha, level / 100
 
 
 def show_pictures(
@@ -82,13 +82,15 @@ def show_pictures(
             continue
         left, right = st.columns([4, 1])
         left.markdown(f"**{title.format(report['samples'])}**: {words}.")
-        key = restore(
-            f"{kind} {bundle.name} {name} {generator}",
-            generator if generator in sources else sources[0],
-            sources,
-        )
-        source = keep(key, right.selectbox(labels[kind], sources, key=key))
+        first = sources.index(generator) if generator in sources else 0
+        key = f"{kind} {bundle.name} {name} {generator}"
+        source = right.selectbox(labels[kind], sources, first, key=key, persist_state="session")
         st.html(gallery(cards(bundle, model, examples, source), SIDE))
+
+
+def show_table(rows: Iterable[Sequence[str]]) -> None:
+    """A table of plain texts, its headings first."""
+    st.markdown(table([literal(cell) for cell in row] for row in rows))
 
 
 def show_card(
@@ -102,9 +104,9 @@ def show_card(
     """One class: the sentence, the ladder, the pictures, and why to believe it."""
     generator, alpha, level = chosen
     with st.container(border=True):
-        st.subheader(name)
+        st.subheader(literal(name))
         st.badge(verdict.kind.value, icon=":material/balance:", color="gray")
-        st.markdown(f"**{verdict.sentence}**")
+        st.markdown(f"**{literal(verdict.sentence)}**")
         st.caption(f"GANs that were asked: {gans_asked(report, generator)}.")
         figure = ladder_figure(ladder(report, name, generator, alpha, level), TEXT[current_theme()])
         with st.container(key=f"scrolls {name}"):  # see style.css
@@ -113,7 +115,7 @@ def show_card(
         show_pictures(bundle, report, name, generator, photographs)
         with st.expander("Why should I believe this?", icon=":material/help:"):
             why = reasons(report, name, generator, alpha, verdict, level)
-            st.markdown("| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in why.items()))
+            show_table([("", ""), *why.items()])
 
 
 def show_downloads(bundle: Bundle, report: Report, alpha: float, level: float, key: str) -> None:
@@ -140,7 +142,7 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
     generator, alpha, level = chosen
     if not only:
         with st.expander("The claim in one table", icon=":material/table:"):
-            st.markdown(claim_table(report, alpha, level))
+            show_table(claims(report, alpha, level))
             st.caption(
                 f"Produced: with its {100 * level:g} % interval over seeds, corrected for judges' errors (an "
                 "upper end takes every hit to show the class). "
@@ -151,7 +153,7 @@ def show_verdicts(bundle: Bundle, report: Report, photographs: Photographs | Non
         if only in ("", name):
             show_card(bundle, report, name, chosen, verdict, photographs)
     with st.expander("The scale: all classes", icon=":material/table:"):
-        st.markdown(rates_table(report, generator, alpha, level))
+        show_table(rates_of(report, generator, alpha, level))
         st.caption(
             f"Shares of hits, with exact (Clopper-Pearson) {100 * level:g} % intervals, which allow for what "
             "seeds differ where there are several. Images that were remade several times count as fewer "

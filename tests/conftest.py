@@ -11,6 +11,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,14 +109,10 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -
     raise RuntimeError(f"the app did not start:\n{log.read_text()}")
 
 
-@pytest.fixture(scope="session")
-def app(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
-    """The real app, started as a user starts it, with the folder of test bundles added."""
-    from tests.support import free_port
-
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    log = tmp_path_factory.mktemp("app") / "streamlit.log"
-    runs = tmp_path_factory.mktemp("runs")
+@contextmanager
+def served(bundles: Path, folder: Path, port: int) -> Iterator[App]:
+    """The real app, started as a user starts it, with a folder of bundles. folder: of what it writes."""
+    url, log, runs = f"http://127.0.0.1:{port}", folder / "streamlit.log", folder / "runs"
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -139,6 +136,15 @@ def app(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App
         for record in runs.rglob(jobs.RECORD):  # of a test that failed
             if (job := jobs.find(record.parent)) is not None:
                 jobs.cancel(job)
+
+
+@pytest.fixture(scope="session")
+def app(bundles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The real app, with the folder of test bundles added."""
+    from tests.support import free_port
+
+    with served(bundles, tmp_path_factory.mktemp("app"), free_port()) as app:
+        yield app
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import BUNDLE, DAMAGED, JUDGED, PIXELS
+from conftest import BUNDLE, DAMAGED, JUDGED, PIXELS, served
 from playwright.sync_api import Page, TimeoutError, expect
 
 from tests.browser import (
@@ -20,6 +20,7 @@ from tests.browser import (
     settle,
     visit,
 )
+from tests.support import free_port
 
 pytestmark = pytest.mark.browser
 
@@ -236,6 +237,47 @@ def test_what_is_typed_while_an_answer_is_on_its_way_is_kept(page, app):
     settle(page)
     expect(count).to_have_value("7")
     expect(seed).to_have_value("42")
+
+
+def test_a_bundle_chosen_on_a_slow_connection_stays(page, app):
+    """What is chosen next comes from the address of the bundle before."""
+    connection = SlowConnection(page)
+    open_map(page, app)
+    connection.hold()
+    page.locator(PICKER).click()
+    page.get_by_role("option", name=PIXELS, exact=True).click()
+    connection.wait_until_answered()
+    page.locator("[data-testid=stRadio] label", has_text="kind").click()
+    connection.release()
+    page.locator(f"{PLOT} .legendtext", has_text="Real, seen").wait_for()
+    expect(page.get_by_text("generated pictures are its own")).to_be_visible()
+    settle(page)
+    expect(page.locator(PICKER)).to_have_value(PIXELS)
+    expect(page).to_have_url(re.compile(rf"bundle={PIXELS}$"))
+
+
+def test_a_server_that_was_started_anew_finds_what_was_chosen(chromium, bundles, tmp_path):
+    page = chromium.new_page()  # of its own: that it has lost its server is an error on its console
+    port = free_port()
+    with served(bundles, tmp_path, port) as app:
+        open_map(page, app)
+        seed = page.get_by_label("Seed", exact=True)
+        seed.fill("42")
+        seed.press("Enter")
+        page.locator("[data-testid=stRadio] label", has_text="kind").click()
+        page.locator(f"{PLOT} .legendtext", has_text="Real, seen").wait_for()
+        settle(page)
+    connected = page.locator("[data-testid=stApp][data-test-connection-state=CONNECTED]")
+    expect(connected).to_have_count(0)
+    with served(bundles, tmp_path, port):
+        expect(connected).to_have_count(1)
+        settle(page)
+        expect(page.get_by_role("radio", name="kind")).to_be_checked()
+        page.get_by_role("button", name="Generate", exact=True).click()
+        expect_cards(page, 24)
+        expect(seed).to_have_value("42")
+        expect(page.get_by_role("radio", name="kind")).to_be_checked()
+    page.close()
 
 
 def test_a_false_alarm_rate_outlives_a_visit_to_another_page_and_is_each_bundles_own(page, app):

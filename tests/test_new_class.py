@@ -21,7 +21,8 @@ from explorer.measured import REACHABILITY
 from explorer.new_class import FILE, NewClass, measured_folders, read_measured
 from explorer.rates import Count
 from explorer.reachability import LATENT, counts, judged
-from tests.support import file_names, one_sentence, tiny_reachability
+from tests.support import file_names, mixed_as, one_sentence, tiny_reachability
+from tests.test_markdown import columns
 from training import new_class
 from training.cli import UserError
 from training.codes import weights_digest
@@ -275,6 +276,28 @@ def test_its_card_stands_on_the_page_and_those_of_the_bundle_stay(bundles, tmp_p
     assert not at.exception
     assert judged(report, LATENT, 0.05)["fox"].sentence in text(at)
     assert verdict in text(at)  # which has its own slider
+
+
+def test_names_that_are_markdown_are_shown_as_they_are(bundles, tmp_path, monkeypatch):
+    name, said = "fox|*a*_b_$c$[d](e)", r"fox|\*a\*\_b\_\$c\$\[d](e)"
+    folder = keep(open_bundle(bundles / JUDGED), tmp_path, monkeypatch, name)
+    report = mixed_as(json.loads((folder / REACHABILITY).read_text()), name, 0.01, [6_000] * 9)
+    report["command"] = "python -m training.reachability digits --new-class 'my_*|fox'"
+    # a seen class, too
+    (folder / REACHABILITY).write_text(json.dumps(report).replace('"0"', '"zero|_0_"'))
+    at = opened(bundles, monkeypatch)
+    assert not at.warning
+    assert said in [h.value for h in at.subheader]
+    assert f"**{said}: " in text(at)
+    tables = [e.value for e in at.markdown if e.value.startswith("|")]
+    assert len(tables) == 5  # two of each report, and the claims of the bundle's
+    for table in tables:
+        assert len({columns(line) for line in table.split("\n")}) == 1
+    *_, why, scale = tables
+    assert r"zero\|\_0\_: 0 of 6,000" in why
+    assert r"`python -m training.reachability digits --new-class 'my_*\|fox'`" in why  # code is left alone
+    assert r"| zero\|\_0\_ (seen) |" in scale
+    assert "| " + said.replace("|", r"\|") + " (held out) |" in scale
 
 
 def test_what_was_measured_with_another_generator_is_not_shown(bundles, tmp_path, monkeypatch):

@@ -1,9 +1,11 @@
 """The Held-out page: verdicts that follow from stored counts, numbers with n, and a job that measures."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import sys
@@ -356,6 +358,50 @@ def test_a_report_that_was_measured_with_more_is_not_replaced_unasked(bundles, m
     assert not button(at, "Start").disabled
 
 
+def test_a_consent_is_for_one_report_of_one_bundle(bundles, tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        shutil.copytree(bundles / JUDGED, tmp_path / name)
+    at = opened(tmp_path, "one", monkeypatch)
+    at.checkbox[0].check().run()
+    at.number_input[0].set_value(500).run()
+    assert not button(at, "Start").disabled  # as long as nothing else is chosen
+    at.selectbox(key="bundle").set_value("two").run()
+    assert button(at, "Start").disabled
+    at.checkbox[0].check().run()
+    assert not button(at, "Start").disabled
+    report = json.loads((tmp_path / "two" / REACHABILITY).read_text())
+    update_bundle(tmp_path / "two", {REACHABILITY: {**report, "device": "another machine"}})
+    at.run()
+    assert not at.exception
+    assert not at.checkbox[0].value
+    assert button(at, "Start").disabled
+
+
+def test_a_click_is_for_the_bundle_that_was_shown(bundles, tmp_path, monkeypatch):
+    """The browser may show one bundle still while another was chosen."""
+    for name in ("one", "two"):
+        shutil.copytree(bundles / BUNDLE, tmp_path / name)
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda *given: started.append(given))
+    at = opened(tmp_path, "one", monkeypatch)
+    at.selectbox(key="bundle").set_value("two")
+    button(at, "Start").click().run()
+    assert not at.exception
+    assert not started
+    button(at, "Start").click().run()
+    assert str((tmp_path / "two").resolve()) in started[0][1]
+
+
+def test_why_a_job_cannot_be_started_is_said_in_its_own_letters(bundles, monkeypatch):
+    def fail(*_: object) -> None:
+        raise jobs.JobError("it could not be started (No such file: '/Data/Runs')")
+
+    monkeypatch.setattr(jobs, "start", fail)
+    at = opened(bundles, BUNDLE, monkeypatch)
+    button(at, "Start").click().run()
+    assert [e.value for e in at.error] == ["It could not be started (No such file: '/Data/Runs')."]
+
+
 def test_the_page_may_replace_its_own_kind_of_report_whatever_its_samples(bundles, tmp_path, monkeypatch):
     """The command asks for --replace where a report of more samples is there; a page has no such option."""
     shutil.copytree(bundles / JUDGED, tmp_path / "cheap")
@@ -383,6 +429,91 @@ def test_what_became_of_a_job_is_said(bundles, monkeypatch):
     at.run()
     assert "The last measurement was cancelled" in text(at)
     shutil.rmtree(folder)
+
+
+def ended(folder: Path, out: str, cancelled: bool) -> Path:
+    """A record of a job that no longer runs; returns the folder of what it made."""
+    (folder / out).mkdir(parents=True)
+    progress = str(folder / out / "progress.json")
+    jobs._save(jobs.Job(str(folder), ("x",), progress, 2**22 + 1, 0.0, 0.0, cancelled))
+    return folder / out
+
+
+def test_what_was_measured_and_deleted_since_did_not_fail(bundles, tmp_path, monkeypatch):
+    shutil.copytree(bundles / BUNDLE, tmp_path / "one")
+    at = opened(tmp_path, "one", monkeypatch)
+    out = ended(job_panel.job_folder(open_bundle(tmp_path / "one")), "new-fox", cancelled=False)
+    (out / "progress.json").write_text(json.dumps({"done": 2, "of": 2, "doing": "done"}))
+    assert "The last measurement" not in text(at.run())
+    shutil.rmtree(out)
+    assert "The last measurement" not in text(at.run())
+    assert not at.exception
+    assert not button(at, "Start").disabled
+
+
+@pytest.mark.parametrize("new_class", [False, True])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_only_where_a_cancelled_job_goes_on_it_is_said_to(
+    bundles, tmp_path, monkeypatch, replaced, new_class
+):
+    """What was measured with another codec lies in another folder."""
+    shutil.copytree(bundles / BUNDLE, tmp_path / "one")
+    started = []
+    with monkeypatch.context() as now:
+        now.setattr(jobs, "start", lambda *given: started.append(given))
+        at = opened(tmp_path, "one", now)
+        box = next(box for box in at.text_input if box.label == "Folder of a new class")
+        box.set_value(str(tmp_path) if new_class else "")
+        button(at, "Start").click().run()
+    ((folder, _, progress, _),) = started
+    codec = open_bundle(tmp_path / "one").manifest["files"]["autoencoder.safetensors"]["sha256"][:8]
+    assert codec in progress.parent.name
+    ended(folder, progress.parent.name.replace(codec, "12345678" if replaced else codec), cancelled=True)
+    shown = text(opened(tmp_path, "one", monkeypatch))
+    assert "The last measurement was cancelled." in shown
+    assert ("it goes on from there" in shown) == (not replaced)
+
+
+def test_a_job_is_not_cancelled_by_a_click_on_another_ones(bundles, tmp_path, monkeypatch):
+    cancelled = []
+    monkeypatch.setattr(jobs, "status", lambda job: jobs.Status("running", 0, 2, "judges", ""))
+    monkeypatch.setattr(jobs, "cancel", lambda job: cancelled.append(job.folder))
+    monkeypatch.setenv(job_panel.RUNS_VARIABLE, str(tmp_path / "runs"))
+    for name in ("one", "two"):
+        shutil.copytree(bundles / BUNDLE, tmp_path / name)
+        ended(job_panel.job_folder(open_bundle(tmp_path / name)), "out", cancelled=False)
+    at = opened(tmp_path, "one", monkeypatch)
+    at.selectbox(key="bundle").set_value("two")
+    button(at, "Cancel").click().run()
+    assert not at.exception
+    assert not cancelled
+    button(at, "Cancel").click().run()
+    assert cancelled == [str(job_panel.job_folder(open_bundle(tmp_path / "two")))]
+
+
+def test_that_a_job_of_another_account_cannot_be_stopped_is_said(bundles, tmp_path, monkeypatch):
+    shutil.copytree(bundles / BUNDLE, tmp_path / "one")
+    at = opened(tmp_path, "one", monkeypatch)
+    folder = job_panel.job_folder(open_bundle(tmp_path / "one"))
+    code = "import time; time.sleep(300)"
+    job = jobs.start(folder, [sys.executable, "-c", code], folder / "progress.json", ROOT)
+    try:
+        with monkeypatch.context() as other_account:
+            other_account.setattr(os, "killpg", refuse)
+            button(at.run(), "Cancel").click().run()
+            assert not at.exception
+            (said,) = [e.value for e in at.error]
+            assert "account" in said
+            assert [e.value for e in at.run().error] == [said]  # as every two seconds in the browser
+        button(at, "Cancel").click().run()
+        assert not at.exception
+        assert "The last measurement was cancelled" in text(at)
+    finally:
+        jobs.cancel(job)
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(errno.EPERM, "Operation not permitted")
 
 
 def test_photographs_are_asked_for_where_the_job_needs_them(judged):

@@ -21,10 +21,9 @@ from explorer.generation import load_generation
 from explorer.map_figure import MANY, layers, map_figure, selected_points
 from explorer.neighbours import nearest_real, selection_table, stratified, training_distances
 from explorer.palette import BACKGROUND
-from explorer.photographs import Photographs, likely_folders, thumbnail
+from explorer.photographs import Photographs, folder_of, likely_folders, thumbnail
 from explorer.points import Point
 from explorer.sampling import draw_samples
-from explorer.widgets import KEPT, folder_of
 
 
 @pytest.fixture(scope="module")
@@ -118,15 +117,17 @@ def test_a_real_picture_is_selected_by_class_and_number(at, digits):
     assert at.session_state["selected"] == [wanted]
 
 
-def test_the_moment_of_training_outlives_a_visit_to_another_page(at):
+def test_the_moment_of_training_outlives_a_visit_to_another_page(bundles, monkeypatch):
+    monkeypatch.setenv(session.BUNDLE_DIR_VARIABLE, str(bundles))
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    at.query_params["bundle"] = BUNDLE
     at.run()
     at.select_slider[0].set_value(2).run()
-    again = AppTest.from_file(str(ROOT / "explorer" / "pages" / "map.py"), default_timeout=120)
-    again.query_params["bundle"] = BUNDLE
-    again.session_state[KEPT] = at.session_state[KEPT]  # all that is left when another page was shown
-    again.run()
-    assert not again.exception
-    assert again.select_slider[0].value == 2
+    at.switch_page("explorer/pages/journey.py").run()
+    assert not at.exception
+    at.switch_page("explorer/pages/map.py").run()
+    assert not at.exception
+    assert at.select_slider[0].value == 2
 
 
 def test_the_picture_of_the_map_has_a_name_and_a_background(at, digits):
@@ -232,6 +233,15 @@ def test_a_folder_of_bundles_that_is_not_there_is_named(at, tmp_path, monkeypatc
     assert any(str(tmp_path / "typo") in warning.value for warning in at.sidebar.warning)
 
 
+def test_a_folder_of_bundles_that_nobody_may_look_into_is_named(at, tmp_path, monkeypatch):
+    def is_dir(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    # As below a folder that may not be entered; root may enter all.
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    test_a_folder_of_bundles_that_is_not_there_is_named(at, tmp_path, monkeypatch)
+
+
 def test_another_bundle_forgets_the_selection(at):
     at.session_state["selected"] = [Point("real", 0)]
     at.run()
@@ -269,7 +279,7 @@ def test_what_was_clicked_for_a_bundle_that_is_gone_is_not_done_with_another(
 def test_a_bundle_that_went_while_another_page_was_opened_is_named(at, bundles, tmp_path, monkeypatch):
     folder = copied(bundles, tmp_path, monkeypatch)
     at.query_params.clear()
-    at.session_state[KEPT] = {"bundle": folder.name}
+    at.session_state["bundle"] = folder.name
     shutil.rmtree(folder)
     at.run()
     assert not at.exception
@@ -284,6 +294,13 @@ def test_every_choice_of_a_bundle_is_taken(at):
         assert not at.exception
         assert at.sidebar.selectbox[0].value == name
         assert at.query_params["bundle"] in (name, [name])
+
+
+def test_a_bundle_in_the_address_that_is_not_there_is_named_as_it_is_written(at):
+    at.query_params["bundle"] = "[here](https://example.org)"
+    at.run()
+    assert not at.exception
+    assert at.sidebar.warning[0].value == r"There is no bundle called \[here](https://example.org)."
 
 
 def test_a_bundle_in_the_address_that_is_not_there_is_named(at):

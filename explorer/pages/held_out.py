@@ -20,6 +20,7 @@ from explorer.comparison import (
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
 from explorer.job_panel import new_class_folders, show_job
+from explorer.markdown import literal
 from explorer.networks import PixelGanConfig
 from explorer.new_class import read_measured
 from explorer.photographs import Photographs, current_photographs
@@ -180,7 +181,7 @@ def generated_cards(bundle: Bundle, class_name: str) -> list[Card]:
 
 def show_class(bundle: Bundle, class_name: str, photographs: Photographs | None) -> None:
     """Pictures of one class: real and nearest generated."""
-    st.subheader(role(bundle, class_name))
+    st.subheader(literal(role(bundle, class_name)))
     total = len(images_of(bundle, class_name, untrained=True))
     originals = original_cards(bundle, class_name, photographs)
     part = "held-out images" if class_name in bundle.held_out else "validation images"
@@ -195,7 +196,7 @@ def show_class(bundle: Bundle, class_name: str, photographs: Photographs | None)
         called = int((guesses == index).sum())
         judged = (
             ", and the judge's first guess with its probability. "
-            f"It calls {called} of these {len(guesses)} {class_name}"
+            f"It calls {called} of these {len(guesses)} {literal(class_name)}"
         )
     st.markdown(
         f"**Generated**: the {len(generated)} of {len(bundle.generated_z):,} samples nearest to any of its "
@@ -211,7 +212,7 @@ def show_new_classes(bundle: Bundle) -> None:
         try:
             new, report = read_measured(folder, bundle)
         except BundleError as error:
-            st.warning(f"{error}.")
+            st.warning(literal(f"{error}."))
             continue
         latest[new.name] = new.beside(bundle), report
     if not latest:
@@ -233,9 +234,10 @@ if not bundle.held_out:
     show_job(bundle, photographs)
     show_new_classes(bundle)
     st.stop()
+names = literal(", ".join(bundle.held_out))
 st.markdown(
-    f"Training never saw: **{', '.join(bundle.held_out)}**. What do the decoder and the generator make of "
-    f"that? Seen classes stand beside as a scale. {generation_of(bundle).note}"
+    f"Training never saw: **{names}**. What do the decoder and the generator make of that? Seen classes "
+    f"stand beside as a scale. {generation_of(bundle).note}"
 )
 if bundle.reachability is None:
     of_pixels = isinstance(bundle.gan_config, PixelGanConfig)
@@ -252,6 +254,8 @@ chosen = st.multiselect(
     seen,
     default=comparable_classes(bundle),
     max_selections=4,
+    key=f"scale {bundle.key}",
+    persist_state="session",
     help="At first, those that the judge recognises on photographs about as often as the held-out ones; "
     "where it knows none, the first two.",
 )

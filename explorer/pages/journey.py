@@ -28,7 +28,6 @@ from explorer.player.journey import (
 )
 from explorer.points import NewSamples, Point, label_of
 from explorer.session import current_bundle, generation_of
-from explorer.widgets import keep, restore
 
 CODES, Z = "code space", "the GAN's z space"
 STRAIGHT, SPHERICAL = "straight", "spherical"
@@ -53,12 +52,23 @@ def choose_path(bundle: Bundle, a: End, b: End) -> tuple[Route, str]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         # Through z at first where the decoder would not show the samples themselves.
         first = Z if has_z and generation.decoded else CODES
-        key = restore(f"journey/{bundle.name}/space/{'z' if has_z else 'codes'}", first, [CODES, Z])
-        space = keep(
-            key, st.segmented_control("Through", [CODES, Z], key=key, required=True, disabled=not has_z)
+        space = st.segmented_control(
+            "Through",
+            [CODES, Z],
+            default=first,
+            key=f"journey/{bundle.name}/space/{'z' if has_z else 'codes'}",
+            persist_state="session",
+            required=True,
+            disabled=not has_z,
         )
-        key = restore("journey/shape", STRAIGHT, [STRAIGHT, SPHERICAL])
-        shape = keep(key, st.segmented_control("Path", [STRAIGHT, SPHERICAL], key=key, required=True))
+        shape = st.segmented_control(
+            "Path",
+            [STRAIGHT, SPHERICAL],
+            default=STRAIGHT,
+            key="journey/shape",
+            persist_state="session",
+            required=True,
+        )
         st.button("Swap A and B", icon=":material/swap_horiz:", on_click=swap, args=(bundle,))
         if not has_z:
             st.caption("Both ends need a z: only generated pictures have one.")

@@ -7,16 +7,16 @@ from explorer.bundle import Bundle
 from explorer.decoding import decode
 from explorer.gallery import Card, Picture, gallery, real_pictures
 from explorer.map_figure import COLOUR_BY, Layer, layers, map_figure, selected_points
+from explorer.markdown import literal
 from explorer.neighbours import nearest_real, selection_table, stratified
 from explorer.networks import CascadeConfig
 from explorer.palette import current_theme
 from explorer.photographs import Photographs, current_photographs
-from explorer.player.ends import NUMBERED
+from explorer.player.ends import NUMBERED, still_there
 from explorer.points import NewSamples, Point, class_title, label_of, pictures_of
 from explorer.quality import quality
 from explorer.sampling import draw_samples
 from explorer.session import current_bundle, generation_of
-from explorer.widgets import keep, restore
 
 SHOWN = 48  # pictures of a selection
 NEIGHBOURS = 3
@@ -32,7 +32,8 @@ def remember_selection(key: str, drawn: list[Layer]) -> None:
 def draw_map(bundle: Bundle, colour_by: str, new: NewSamples | None, snapshot: int | None) -> None:
     """The chart and its caption."""
     drawn = layers(bundle, new, snapshot)
-    key = f"map_chart/{st.session_state.get(CLEARED, 0)}"
+    # What a browser still says of another bundle's chart is not taken for this one's selection.
+    key = f"map_chart/{bundle.key}/{st.session_state.get(CLEARED, 0)}"
     st.plotly_chart(
         map_figure(drawn, bundle, colour_by, current_theme()),
         key=key,
@@ -86,17 +87,18 @@ def pick_snapshot(bundle: Bundle) -> int | None:
     def moment(index: int) -> str:
         return f"{bundle.snapshot_images[index]:,} images" if index < last else "end"
 
-    key = restore(f"snapshot/{bundle.key}", last, range(last + 1))
     index = st.select_slider(
         "Generated samples at",
         range(last + 1),
+        last,
         format_func=moment,
-        key=key,
+        key=f"snapshot/{bundle.key}",
+        persist_state="session",
         help=f"Watch {stage} learn: the same {len(bundle.snapshot_z)} samples at moments of its training, "
         "by training images seen. They cannot be picked. At the end: the final "
         f"{len(bundle.generated_z):,}.",
     )
-    return index if keep(key, index) < last else None
+    return index if index < last else None
 
 
 def random_seed() -> None:
@@ -108,19 +110,18 @@ def generate_controls(bundle: Bundle) -> None:
     """New samples from a seed, at once, on the same map."""
     with st.container(border=True):
         numbers = st.container(horizontal=True, vertical_alignment="bottom")
-        key = restore("new_count", 24)
         # Without limits of its own: beyond them the box would say one number, and hand over the one before.
         count = numbers.number_input(
             f"New samples, 1–{MOST_NEW:,}",
+            value=24,
             step=1,
-            key=key,
+            key="new_count",
+            persist_state="session",
             help="How many pictures the generator draws, each from random numbers of its own. They are "
             "placed on the map and selected.",
         )
-        keep(key, count)
         fits = 1 <= count <= MOST_NEW
-        key = restore("seed", 0)
-        seed = keep(key, numbers.number_input("Seed", 0, 2**31 - 1, key=key))
+        seed = numbers.number_input("Seed", 0, 2**31 - 1, key="seed", persist_state="session")
         if not fits:
             st.error(f"{count:,} new samples cannot be drawn at once: give a number from 1 to {MOST_NEW:,}.")
         generate_box, others = st.container(), st.container(horizontal=True)
@@ -166,12 +167,25 @@ def add_by_number(bundle: Bundle) -> None:
     """Add a real picture to the selection by its class and number: the map itself takes a pointer."""
     classes = [i for i in range(len(bundle.classes)) if (bundle.labels == i).any()]
     row = st.container(horizontal=True, vertical_alignment="bottom")
-    key = restore(f"map/{bundle.name}/class", classes[0], classes)
-    label = row.selectbox("Class", classes, format_func=lambda i: class_title(bundle, i), key=key, width=260)
-    members = np.flatnonzero(bundle.labels == keep(key, label))
+    label = row.selectbox(
+        "Class",
+        classes,
+        format_func=lambda i: class_title(bundle, i),
+        key=f"map/{bundle.name}/class",
+        persist_state="session",
+        width=260,
+    )
+    members = np.flatnonzero(bundle.labels == label)
     n = len(members)
-    key = restore(f"map/{bundle.name}/number", 1, range(1, n + 1))
-    number = keep(key, row.number_input(f"Number, 1–{n:,}", 1, n, key=key, help=NUMBERED, width=180))
+    number = row.number_input(
+        f"Number, 1–{n:,}",
+        1,
+        n,
+        key=f"map/{bundle.name}/number",
+        persist_state="session",
+        help=NUMBERED,
+        width=180,
+    )
     if row.button("Add", help="Add this real picture to the selected points"):
         point = Point("real", int(members[number - 1]))
         selected = st.session_state.get("selected") or []
@@ -182,7 +196,7 @@ def show_selection(bundle: Bundle, new: NewSamples | None, found: Photographs | 
     """What is selected: a picker, a summary, a table to download and the pictures."""
     st.subheader("Selected points")
     add_by_number(bundle)
-    selected: list[Point] = st.session_state.get("selected") or []
+    selected = still_there(new)
     if not selected:
         st.info(
             "Nothing is selected. Draw around some points on the map, add pictures by class and number, or "
@@ -220,14 +234,13 @@ st.title("Map")
 bundle = current_bundle()
 found = current_photographs(bundle)
 m, n = len(bundle.generated_z), len(bundle.labels)
-held = f" Held out of training: {', '.join(bundle.held_out)}." if bundle.held_out else ""
+held = f" Held out of training: {literal(', '.join(bundle.held_out))}." if bundle.held_out else ""
 note = generation_of(bundle).note
 st.markdown(f"{n:,} real images and {m:,} generated ones, as the autoencoder's codes.{held} {note}")
 beside = st.container(horizontal=True)  # see style.css
 chart, controls = beside.container(key="map itself"), beside.container(key="map controls")
 with controls:
-    key = restore("colour_by", COLOUR_BY[0], COLOUR_BY)
-    colour = keep(key, st.radio("Colour by", COLOUR_BY, horizontal=True, key=key))
+    colour = st.radio("Colour by", COLOUR_BY, horizontal=True, key="colour_by", persist_state="session")
     moment = pick_snapshot(bundle)
     generate_controls(bundle)
     show_faithfulness(bundle)

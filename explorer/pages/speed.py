@@ -22,7 +22,6 @@ from explorer.race import (
 )
 from explorer.race_figure import race_figure
 from explorer.session import current_bundle
-from explorer.widgets import keep, restore
 
 HOW_TO = """No race was run for this bundle. Run one where it was trained, and write it in; it takes two hours
 (three seeds of two GANs, 20 minutes each):
@@ -35,14 +34,20 @@ def show_samples(bundle: Bundle, race: dict[str, Any]) -> None:
     """Samples of all at equal seconds of training, side by side."""
     seeds = {f"seed {s['seed']}": s for s in race["seeds"]}
     left, right = st.columns([1, 3], vertical_alignment="bottom")
-    key = restore(f"speed/{bundle.name}/seed", next(iter(seeds)), seeds)
-    seed = seeds[keep(key, left.selectbox("Seed", list(seeds), disabled=len(seeds) == 1, key=key))]
+    key = f"speed/{bundle.name}/seed"
+    seed = seeds[
+        left.selectbox("Seed", list(seeds), disabled=len(seeds) == 1, key=key, persist_state="session")
+    ]
     marks = sorted({round(p["total"]) for p in seed["contestants"][PIXEL]["curve"]})
     mark = marks[-1]
     if len(marks) > 1:  # not where it diverged at once
-        key = restore(f"speed/{bundle.name}/seconds", mark, marks)
-        mark = keep(
-            key, right.select_slider("Seconds of training", marks, key=key, format_func="{:,} s".format)
+        mark = right.select_slider(
+            "Seconds of training",
+            marks,
+            mark,
+            format_func="{:,} s".format,
+            key=f"speed/{bundle.name}/seconds",
+            persist_state="session",
         )
     names = (*on_codes(race), PIXEL)
     for name, column in zip(names, st.columns(len(names)), strict=True):

@@ -1,6 +1,5 @@
 """The pickers of a journey's two ends. Choices outlive a visit to another page, and can be swapped."""
 
-from collections.abc import Container
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +9,6 @@ from explorer.bundle import Bundle
 from explorer.latent import class_mean
 from explorer.player.journey import End
 from explorer.points import NewSamples, Point, class_title, codes_of, label_of, z_of
-from explorer.widgets import chosen, give, keep, restore
 
 Side = Literal["A", "B"]
 SELECTION, NUMBER, REAL, GENERATED, MEAN = (
@@ -24,20 +22,35 @@ NUMBERED = "Which of the class's pictures. The number after # is its place among
 _WIDGETS = ("source", "point", "class", "number", "seed")
 
 
+def _times_swapped(bundle: Bundle) -> str:
+    return f"journey/{bundle.name}/times swapped"
+
+
 def _key(bundle: Bundle, side: Side, widget: str) -> str:
-    return f"journey/{bundle.name}/{side}/{widget}"
+    times = st.session_state.get(_times_swapped(bundle), 0)
+    return f"journey/{bundle.name}/{side}/{widget}" + (f"/{times}" if times else "")
 
 
 def swap(bundle: Bundle) -> None:
-    """Let A and B change places. A callback: it runs before the widgets are drawn."""
-    for widget in _WIDGETS:
-        a, b = _key(bundle, "A", widget), _key(bundle, "B", widget)
-        at_a, at_b = chosen(a), chosen(b)  # as just typed; None where that side never showed this widget
-        give(a, at_b)
-        give(b, at_a)
+    """Let A and B change places. A callback: it runs before the widgets are drawn.
+
+    All become other widgets: what a browser that does not know of it yet says of those before is not taken
+    for the user's choice.
+    """
+    sides: dict[Side, Side] = {"A": "B", "B": "A"}
+    chosen = {
+        (side, widget): st.session_state.pop(_key(bundle, side, widget), None)
+        for side in sides
+        for widget in _WIDGETS
+    }
+    times = _times_swapped(bundle)
+    st.session_state[times] = st.session_state.get(times, 0) + 1
+    for (side, widget), value in chosen.items():
+        if value is not None:  # as it is where that side never showed this widget
+            st.session_state[_key(bundle, sides[side], widget)] = value
 
 
-def selected_points(new: NewSamples | None) -> list[Point]:
+def still_there(new: NewSamples | None) -> list[Point]:
     """The Map's selection, less new samples that are gone."""
     available = len(new.codes) if new else 0
     selected: list[Point] = st.session_state.get("selected") or []
@@ -49,28 +62,30 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
 
     The page opens on the first two selected points or, with fewer, on two pictures of different classes.
     """
-    selected = selected_points(new)
+    selected = still_there(new)
     classes = [i for i in range(len(bundle.classes)) if (bundle.labels == i).any()]
     seen = [i for i in classes if bundle.classes[i] not in bundle.held_out] or classes
     opening = np.random.default_rng(0).permutation(seen)[:2]
     place = 0 if side == "A" else -1
 
-    def box(widget: str, first: Any, valid: Container[Any]) -> str:
-        return restore(_key(bundle, side, widget), first, valid)
+    def kept(widget: str) -> dict[str, Any]:
+        return {"key": _key(bundle, side, widget), "persist_state": "session"}
 
     def class_box() -> int:
-        key = box("class", int(opening[place]), classes)
-        return keep(
-            key, row.selectbox("Class", classes, format_func=lambda i: class_title(bundle, i), key=key)
+        first = classes.index(int(opening[place]))
+        return row.selectbox(
+            "Class", classes, first, format_func=lambda i: class_title(bundle, i), **kept("class")
         )
 
     sources = [*([SELECTION] if selected else []), NUMBER, REAL, GENERATED, MEAN]
     row = st.container(horizontal=True, gap="small", vertical_alignment="bottom", key=f"journey end {side}")
-    key = box("source", SELECTION if len(selected) > 1 else NUMBER, sources)
     source = row.selectbox(
-        f"{side} from", sources, key=key, help="Points selected on the Map can be chosen here too."
+        f"{side} from",
+        sources,
+        sources.index(SELECTION if len(selected) > 1 else NUMBER),
+        help="Points selected on the Map can be chosen here too.",
+        **kept("source"),
     )
-    keep(key, source)
 
     if source == MEAN:
         label = class_box()
@@ -78,18 +93,19 @@ def pick_end(bundle: Bundle, side: Side, new: NewSamples | None) -> End:
         mean = class_mean(bundle.real_codes, bundle.labels, label)
         return End(f"mean of {class_title(bundle, label)}, n = {n:,}", mean)
     if source == SELECTION:
-        key = box("point", selected[:2][place], selected)
-        point = row.selectbox("Point", selected, format_func=lambda p: label_of(bundle, Point(*p)), key=key)
-        point = Point(*keep(key, point))
+        first = selected.index(selected[:2][place])
+        point = Point(*row.selectbox(
+            "Point", selected, first, format_func=lambda p: label_of(bundle, Point(*p)), **kept("point")
+        ))  # fmt: skip
     elif source == NUMBER:
         members = np.flatnonzero(bundle.labels == class_box())
         n = len(members)
-        key = box("number", 1 + _opening(bundle, members), range(1, n + 1))
-        number = keep(key, row.number_input(f"No. 1–{n}", 1, n, key=key, help=NUMBERED))
+        first = 1 + _opening(bundle, members)
+        number = row.number_input(f"No. 1–{n}", 1, n, first, help=NUMBERED, **kept("number"))
         point = Point("real", int(members[number - 1]))
     else:
-        key = box("seed", 0 if side == "A" else 1, range(2**31))
-        seed = keep(key, row.number_input("Seed", 0, 2**31 - 1, key=key))
+        first = 0 if side == "A" else 1
+        seed = row.number_input("Seed", 0, 2**31 - 1, first, **kept("seed"))
         count = len(bundle.labels) if source == REAL else len(bundle.generated_z)
         kind: Literal["real", "generated"] = "real" if source == REAL else "generated"
         point = Point(kind, int(np.random.default_rng(seed).integers(count)))

@@ -1,4 +1,4 @@
-"""Widgets keep what was chosen, and no run of a page puts an older value over a newer one."""
+"""What holds for every page: no run of it puts an older value over one that was chosen since."""
 
 import pytest
 from conftest import BUNDLE, ROOT
