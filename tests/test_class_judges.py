@@ -30,6 +30,20 @@ def test_both_judges_learn_permuted_labels_where_they_should(tmp_path: Path, mon
         assert (by_head, by_network) == (1, 1)
 
 
+def test_labels_are_permuted_image_by_image(tmp_path: Path, monkeypatch):
+    """As true ones are, they are those of all pictures of an image."""
+    rng, learnt = np.random.default_rng(0), []
+    monkeypatch.setattr(NetworkJudge, "learn", lambda self, draw, given: learnt.append(given))
+    labels, features = np.repeat([0, 1, 2], 30), rng.normal(size=(270, 3)).astype(np.float32)
+    for permuted in (False, True):
+        options = NetworkJudgeOptions(images=64, permuted=permuted, out=tmp_path / "judge", device="cpu")
+        Judges(lambda: np.empty(0, np.uint8), 16, features, labels, options, torch.device("cpu"))
+    true, dealt = (given.reshape(3, 90) for given in learnt)
+    assert (true == labels).all()
+    assert (dealt == dealt[0]).all()
+    assert (dealt[0] != labels).any()
+
+
 @pytest.mark.parametrize("size", [16, 36, 44, 64, 72, 100, 128])
 def test_there_is_a_network_for_every_size_that_an_autoencoder_takes(size):
     assert classifier(size, 3)(torch.zeros(2, 3, size, size)).shape == (2, 3)

@@ -152,8 +152,8 @@ class NetworkJudge:
 class Judges:
     """Both judges, after learning.
 
-    permuted: they learnt from labels dealt out at random, and so know nothing: whatever they find is a false
-    alarm.
+    permuted: they learnt from labels dealt out to the images at random, and so know nothing: whatever they
+    find is a false alarm.
     """
 
     def __init__(
@@ -165,11 +165,12 @@ class Judges:
         options: NetworkJudgeOptions,
         device: torch.device,
     ) -> None:
-        """Learn from pictures uint8 (n, size, size, 3), which ``draw`` makes if need be, their features
-        float32 (n, d) and labels int (n,).
+        """Learn from pictures uint8 (k n, size, size, 3) of n images, once each, then once more each ...,
+        which ``draw`` makes if need be, their features float32 (k n, d) and the images' labels int (n,).
         """
-        if options.permuted:
+        if options.permuted:  # image by image: what two pictures of one have in common is no class
             labels = np.random.default_rng(options.seed).permutation(labels)
+        labels = np.tile(labels, len(features) // len(labels))
         self.head = HeadJudge(features, labels)
         self.network = NetworkJudge(options, size, int(labels.max()) + 1, device)
         self.network.learn(draw, labels)

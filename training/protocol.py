@@ -230,7 +230,6 @@ class Reachability:
         def draw() -> np.ndarray:
             return np.concatenate([self.real(kind, rows) for kind in REAL])
 
-        labels = np.tile(self.labels[rows], len(REAL))
         key = self._key("learn", self.sources.own_remaker.key)
         features = self.kept("learn", key, lambda: {"features": self.features(draw())})["features"]
         self.real_features = features.reshape(len(REAL), len(rows), -1)[REAL.index(ROUND_TRIPS)]
@@ -238,12 +237,12 @@ class Reachability:
         # Judges that learnt from other pictures are others.
         folder = self.folder / f"judges-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
         for permuted in (False, True):
-            name = "permuted" if permuted else "network"
+            name = "permuted-images" if permuted else "network"
             network = NetworkJudgeOptions(
                 images=o.judge_images, mirror=self.dataset.options.mirror, permuted=permuted,
                 out=folder / name, device=o.device, checkpoint_every=200, seed=o.split_seed,
             )  # fmt: skip
-            self.judges.append(Judges(draw, size, features, labels, network, self.device))
+            self.judges.append(Judges(draw, size, features, self.labels[rows], network, self.device))
 
     def _key(self, *more: Any) -> str:
         """What every score depends on: images, split, codec."""
