@@ -266,6 +266,39 @@ def test_photographs_are_the_same_in_another_format_but_not_elsewhere(monkeypatc
         assert one_sentence(caught.value)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_other_photographs_under_the_same_names_are_refused(monkeypatch, evaluated, share):
+    """Files that were numbered anew, of one class in five or so: some of them would change sides."""
+    from training import evaluate as module
+
+    opened = module.open_dataset
+
+    def otherwise(options):
+        data = opened(options)
+        images, n = np.array(data.store.images), round(share * len(data.store.images))
+        images[:n] = np.roll(images[:n], 1, 0)
+        return replace(data, store=replace(data.store, images=images))
+
+    monkeypatch.setattr(module, "open_dataset", otherwise)
+    options = EvaluateOptions(bundle=evaluated, cache=evaluated.parent / "cache", device="cpu")
+    if not share:
+        open_evaluated(options)
+        return
+    with pytest.raises(UserError, match=r"other photographs under them.*--source") as caught:
+        open_evaluated(options)
+    assert one_sentence(caught.value)
+
+
+def test_a_bundle_of_too_few_samples_is_one_sentence(evaluated, monkeypatch):
+    """Earlier versions made such bundles."""
+    options = EvaluateOptions(bundle=evaluated, cache=evaluated.parent / "cache", device="cpu")
+    bundle, dataset = open_evaluated(options)
+    few = replace(bundle, _stored_codes=bundle.generated_codes[:3], generated_z=bundle.generated_z[:3])
+    with pytest.raises(UserError, match=r"holds 3 samples, .* at least 6; .*--generated") as caught:
+        evaluate(few, dataset, options)
+    assert one_sentence(caught.value)
+
+
 def test_a_missing_bundle_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"there is no bundle"):
         run_evaluate(EvaluateOptions(bundle=tmp_path / "nowhere"))

@@ -12,6 +12,7 @@ from explorer.bundle_reading import open_bundle
 from tests.support import one_sentence, write_classes
 from training.bundle import BundleOptions, run_bundle
 from training.cli import UserError
+from training.evaluate import EvaluateOptions, run_evaluate
 from training.pipeline import PipelineOptions, run_pipeline, stages
 
 
@@ -123,6 +124,17 @@ def test_a_run_that_was_moved_can_still_be_bundled(bundle, options, folder):
     finally:
         moved.rename(options.runs / "digits" / "latent_gan")
     np.testing.assert_array_equal(open_bundle(again).snapshot_latents, open_bundle(bundle).snapshot_latents)
+
+
+def test_the_fewest_samples_that_a_bundle_may_have_can_be_evaluated(bundle, options, folder):
+    few = BundleOptions(
+        latent_gan=options.runs / "digits" / "latent_gan", out=folder / "few", generated=6, judge=False
+    )
+    run_evaluate(EvaluateOptions(bundle=run_bundle(few), cache=folder / "cache", device="cpu"))
+    assert open_bundle(few.out).evaluation["n"] == 6
+    with pytest.raises(UserError, match="--generated must be at least 6, not 3") as caught:
+        replace(few, generated=3)
+    assert one_sentence(caught.value)
 
 
 def test_an_image_phase_can_be_asked_for_and_its_decoder_ships(options, bundle, folder):

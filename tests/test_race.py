@@ -416,6 +416,7 @@ def test_a_contestant_of_two_stages_joins_a_race_that_is_over(tmp_path, monkeypa
         ({"budget": 0.01}, "codec"),
         ({"budget": -1.0}, "positive"),
         ({"bundle": Path("nowhere")}, "there is no bundle"),
+        ({"samples": 1}, "--samples must be at least 2, not 1"),
         ({"contestants": ("latent",)}, "--contestants"),
         ({"contestants": ("latent", "pixel", "vae")}, "--contestants"),
     ],
@@ -424,6 +425,16 @@ def test_a_race_that_cannot_be_run_is_one_sentence(tmp_path, change, says):
     with pytest.raises(UserError, match=says) as caught:
         run_race(options(tmp_path, **change))
     assert one_sentence(caught.value)
+
+
+def test_a_race_over_too_few_images_is_one_sentence(tmp_path):
+    """Where there are two validation images, a race of 2,048 samples is one of two."""
+    write_classes(tmp_path / "pets", {"cat": (200, 9, 9), "dog": (9, 200, 9)}, n=7)
+    given = options(tmp_path, source=f"folder:{tmp_path / 'pets'}", hold_out=())
+    with pytest.raises(UserError, match="14 readable images, 12 for training and 2 for validation") as caught:
+        run_race(given)
+    assert one_sentence(caught.value)
+    assert not given.out.exists()
 
 
 # In a bundle

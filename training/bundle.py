@@ -24,7 +24,7 @@ from training import card, codec_table, latent_gan
 from training.adversarial import fixed_z, sample
 from training.cli import UserError, command_line, options_json, print_dry_run
 from training.codes import encode
-from training.data.dataset import Dataset
+from training.data.dataset import FEWEST, Dataset
 from training.device import resolve_device
 from training.files import read_json
 from training.metrics_log import read_metrics
@@ -65,6 +65,10 @@ class BundleOptions:
     """Where to encode."""
     dry_run: bool = False
     """Print the resolved options and stop."""
+
+    def __post_init__(self) -> None:
+        if self.generated < FEWEST:  # training.evaluate compares as many
+            raise UserError(f"--generated must be at least {FEWEST}, not {self.generated}")
 
 
 def check_out(out: Path) -> None:

@@ -28,7 +28,7 @@ from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import check_same_networks, update_bundle
 from explorer.decoding import decode, encode
 from explorer.generation import load_generation
-from explorer.latent import Standardisation
+from explorer.latent import Standardisation, nearest
 from explorer.measured import EVALUATION
 from explorer.networks import Autoencoder, CascadeConfig
 from explorer.quality import too_few
@@ -36,7 +36,7 @@ from explorer.rates import share
 from training import card, metrics
 from training.autoencoder import AutoencoderOptions
 from training.cli import UserError, command_line, options_json, print_dry_run
-from training.data.dataset import Dataset, open_dataset
+from training.data.dataset import FEWEST, Dataset, open_dataset
 from training.device import device_name, resolve_device
 from training.files import kept
 from training.imagenet_judge import DOG_CLASSES, JUDGE_NAME, JUDGE_SIZE, Judge, imagenet_index
@@ -46,6 +46,7 @@ from training.transform_coding import linear_like
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage
 REPLAY_NOISE = 0.1  # standard deviation, on whitened latents, by which a replay misses its training code
+ASKED, ALIKE = 256, 0.95  # photographs that are looked at, and the share that must be the bundle's own
 THRESHOLD_PERCENTILE = 5.0  # of training crops' dog probability: below it, a picture counts as no dog
 
 
@@ -187,6 +188,11 @@ def open_evaluated(options: EvaluateOptions) -> tuple[Bundle, Dataset]:
             f"from ({len(dataset.store.names)} images, not the same {len(bundle.names)}); "
             "name them with --source"
         )
+    if not _show_the_same(bundle, dataset):
+        raise UserError(
+            f"{options.source or data.source} has the names that {options.bundle} was made of, but other "
+            "photographs under them; put back those that were there, or name them with --source"
+        )
     return bundle, dataset
 
 
@@ -198,6 +204,17 @@ def _same_photographs(names: Sequence[str], others: Sequence[str]) -> bool:
     return bare == wanted
 
 
+def _show_the_same(bundle: Bundle, dataset: Dataset) -> bool:
+    """Whether photographs are those of a bundle's codes: of some, the nearest of these codes is their own.
+
+    Names do not tell: of files that were numbered anew since, some would change sides of the split.
+    """
+    rows = np.linspace(0, len(bundle.labels) - 1, min(len(bundle.labels), ASKED)).round().astype(int)
+    codes = encode(bundle.load_autoencoder(), dataset.centers(rows).numpy())
+    _, found = nearest(codes, bundle.real_codes[rows], 1)
+    return bool((found[:, 0] == np.arange(len(rows))).mean() > ALIKE)
+
+
 def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict[str, Any]:
     """Compute everything; returns what evaluation.json holds."""
     device = resolve_device(options.device)
@@ -207,7 +224,12 @@ def evaluate(bundle: Bundle, dataset: Dataset, options: EvaluateOptions) -> dict
     rng = np.random.default_rng(options.seed)
 
     train, val = dataset.indices("train"), dataset.indices("val")
-    n = min(len(val), len(train), len(bundle.generated_codes))
+    n = min(len(val), len(train), drawn := len(bundle.generated_codes))
+    if drawn < FEWEST:
+        raise UserError(
+            f"{options.bundle} holds {drawn} samples, and measures take at least {FEWEST}; write it anew, "
+            "with more --generated"
+        )
     val = np.sort(rng.choice(val, n, replace=False))
     subset = np.sort(rng.choice(len(train), n, replace=False))  # of train, as many as val
     standard = modelled(bundle)

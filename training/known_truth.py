@@ -105,6 +105,17 @@ class KnownTruth:
     def __init__(self, options: KnownTruthOptions) -> None:
         self.options = options
         self.run = Reachability(options.reachability)
+        self._check_enough()
+
+    def _check_enough(self) -> None:
+        """Raise UserError for a seen class that no generator can be made of: its one image is for tests."""
+        judged, classes = self.run.judged, self.run.dataset.classes
+        for label in self.seen:
+            if (n := int((judged.labels == label).sum())) < 2:
+                raise UserError(
+                    f"the seen class {classes[label]!r} has {n} validation image, and known truth takes at "
+                    "least 2 of each; add photographs of it, or leave it out, and train anew"
+                )
 
     def judge(self) -> None:
         """Train the judges and judge real images and controls, or find it done."""

@@ -305,11 +305,14 @@ def run_race(options: RaceOptions) -> Path:
             raise UserError(f"--{name} names one twice; name each once")
     if options.budget <= 0 or options.slice_seconds <= 0:
         raise UserError("--budget and --slice-seconds must be positive")
+    if options.samples < 2:
+        raise UserError(f"--samples must be at least 2, not {options.samples}: one has no spread to compare")
     if options.dry_run:
         print_dry_run(options, codec=data_options(options))
         return options.out
     device = resolve_device(options.device)
     dataset = open_dataset(data_options(options))
+    dataset.check_enough()
     if options.bundle is not None:
         check_bundle(options.bundle, dataset)  # better now than after hours
     reference = Reference(dataset, options.samples, options.cache, device)
