@@ -69,6 +69,15 @@ def generated_to_training(bundle: Bundle) -> np.ndarray:
     return nearest(bundle.generated_codes, bundle.real_codes[bundle.splits == "train"])[0][:, 0]
 
 
+@st.cache_data(max_entries=8, hash_funcs={Bundle: BY_KEY}, show_spinner=False)
+def also_seen(bundle: Bundle) -> list[tuple[int, int]]:
+    """Rows of held-out images, each with a seen one of the same code: the data have one picture twice."""
+    held_out = bundle.splits == "held_out"
+    seen = {bundle.real_codes[row].tobytes(): int(row) for row in np.flatnonzero(~held_out)}
+    pairs = ((int(row), seen.get(bundle.real_codes[row].tobytes())) for row in np.flatnonzero(held_out))
+    return [(row, twin) for row, twin in pairs if twin is not None]
+
+
 def judge_calls(bundle: Bundle, class_name: str) -> dict[str, Count]:
     """How often the judge's first guess among all ImageNet classes is the class.
 

@@ -14,7 +14,7 @@ import tarfile
 import threading
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -147,7 +147,7 @@ class _Pets:
     def __init__(self, root: str, split: str = "train", download: bool = False) -> None:
         assert download
         assert split in ("train", "test")
-        self._labels = [0, 1, 1] if split == "train" else [1]
+        self._labels = [0, 1, 1] if split == "train" else [1, 0]
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         return Image.new("RGB", (20, 20), (RED, GREEN)[self._labels[index]]), self._labels[index]
@@ -166,9 +166,9 @@ def test_torchvision_datasets_are_found_by_name(monkeypatch):
     assert source.classes == ("big dog", "small cat")  # as one would type them
     assert [(i.name, i.label, i.split) for i in source.items] == [
         ("train/00000", 0, "train"), ("train/00001", 1, "train"), ("train/00002", 1, "train"),
-        ("val/00000", 1, "val"),
+        ("val/00000", 1, "val"), ("val/00001", 0, "val"),
     ]  # fmt: skip
-    assert [i.open().getpixel((0, 0)) for i in source.items] == [RED, GREEN, GREEN, GREEN]
+    assert [i.open().getpixel((0, 0)) for i in source.items] == [RED, GREEN, GREEN, GREEN, RED]
     data = open_dataset(options("torchvision:Pets", image_size=8, margin=1))
     assert data.seen("train").shape == (3, 10, 10, 3)
 
@@ -436,6 +436,38 @@ def test_every_kind_of_picture_becomes_rgb(mode):
     assert not open_dataset(options("folder:pets")).store.skipped
 
 
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "P", "a colour of RGB", "a grey of L"])
+def test_what_lies_under_transparent_pixels_is_not_seen(kind):
+    """Programs leave anything there; it is white, as on a page."""
+    grey, alpha = np.full((30, 30), 90, np.uint8), np.full((30, 30), 255, np.uint8)
+    grey[:15], alpha[:15] = 20, 0
+    picture = Image.fromarray(np.dstack([grey, grey, grey, alpha]))
+    picture, hidden = {
+        "RGBA": (picture, None),
+        "LA": (picture.convert("LA"), None),
+        "P": (Image.fromarray(grey).convert("P"), bytes(0 if i == 20 else 255 for i in range(256))),
+        "a colour of RGB": (picture.convert("RGB"), (20, 20, 20)),
+        "a grey of L": (Image.fromarray(grey), 20),
+    }[kind]
+    write_classes(Path("pets"), {"cat": RED}, n=5)
+    picture.save("pets/cat/a.png", **({} if hidden is None else {"transparency": hidden}))
+    image = open_dataset(options("folder:pets", image_size=30, margin=0)).store.images[0]
+    assert image[:12].min() == 255
+    assert (image[-12:] == 90).all()
+
+
+def test_half_transparent_pixels_are_mixed_with_white_and_the_picture_is_turned_upright():
+    pixels = np.full((30, 30, 4), (100, 50, 0, 51), np.uint8)
+    pixels[:15, :, 3] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    write_classes(Path("pets"), {"cat": RED}, n=5)
+    Image.fromarray(pixels).save("pets/cat/a.png", exif=exif)
+    image = open_dataset(options("folder:pets", image_size=30, margin=0)).store.images[0]
+    assert (image[-12:] == 255).all()
+    np.testing.assert_allclose(image[:12].mean((0, 1)), (224, 214, 204), atol=1)
+
+
 def test_a_photograph_taken_sideways_is_turned_upright():
     picture = np.zeros((40, 40, 3), np.uint8)
     picture[:20] = 255  # bright above, as the sensor saw it
@@ -577,6 +609,27 @@ def test_a_photograph_in_the_place_of_another_of_its_size_is_seen():
         assert path.stat().st_size == before.st_size
     images = open_dataset(options("folder:pets")).store.images
     np.testing.assert_allclose(images.mean((0, 1, 2)), GREEN, atol=1)
+
+
+def test_a_cache_from_before_transparent_parts_were_white_is_not_taken_for_one(monkeypatch):
+    """Only of one's own pictures that may have such parts: JPEG has none, and nor has what is published."""
+    write_classes(Path("pets"), {"cat": RED})
+    write_classes(Path("woof/train"), {"n02111889": RED})
+    write_classes(Path("photos"), {"cat": RED})
+    for path in Path("photos/cat").iterdir():
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"))
+        path.unlink()
+
+    def keys() -> list[str]:
+        shutil.rmtree("cache", ignore_errors=True)
+        for source in ("folder:pets", "folder:photos", "imagewoof:woof"):
+            open_dataset(options(source, crop="center"))
+        return sorted(p.name for p in Path("cache").iterdir())
+
+    now = keys()
+    monkeypatch.setattr(cache, "_may_be_transparent", lambda _: False)
+    assert len(set(now) - set(keys())) == 1
 
 
 def test_the_cache_is_used_again_without_decoding(monkeypatch):
@@ -773,6 +826,91 @@ def test_with_no_validation_image_left_the_error_is_one_sentence():
     with pytest.raises(UserError, match="no val images are left") as caught:
         open_dataset(options("folder:pets", hold_out=("dog",)))
     assert one_sentence(caught.value)
+
+
+@pytest.mark.parametrize(("only_in", "lacks"), [("val", "train"), ("train", "val")])
+def test_a_seen_class_that_stands_in_one_part_alone_is_refused_and_a_held_out_one_is_not(only_in, lacks):
+    for split in ("train", "val"):
+        write_classes(Path("pets") / split, {"cat": RED, "dog": GREEN}, n=24)
+    write_classes(Path("pets") / only_in, {"fox": BLUE}, n=24)
+    with pytest.raises(UserError, match=f"no {lacks} image of the seen class 'fox'.*hold it out") as caught:
+        open_dataset(options("folder:pets"))
+    assert one_sentence(caught.value)
+    held_out = open_dataset(options("folder:pets", hold_out=("fox",)))
+    assert [len(held_out.indices(split)) for split in ("train", "val", "held_out")] == [48, 48, 24]
+
+
+def test_a_class_that_cannot_be_trained_on_is_refused_before_anything_is_decoded(monkeypatch):
+    """And where all its training images turn out not to be readable, afterwards."""
+    for split in ("train", "val"):
+        write_classes(Path("pets") / split, {"cat": RED, "dog": GREEN}, n=6)
+    for path in Path("pets/train/dog").iterdir():
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match="no train image of the seen class 'dog'"):
+        open_dataset(options("folder:pets"))
+    shutil.rmtree("pets/train/dog")
+    monkeypatch.setattr(dataset, "open_store", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(UserError, match="no train image of the seen class 'dog'"):
+        open_dataset(options("folder:pets"))
+
+
+def grainy_classes(root: Path, classes: tuple[str, ...], n: int = 10) -> Path:
+    """A class-per-folder tree in which no two photographs are alike; made twice, they are the same."""
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (root / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{name}-{i:03d}.png")
+    return root
+
+
+def test_a_held_out_photograph_that_stands_in_another_class_too_is_refused_whatever_it_is_called(caplog):
+    grainy_classes(Path("pets"), ("cat", "dog", "fox"))
+    shutil.copy("pets/fox/fox-003.png", "pets/dog/rover.png")
+    open_dataset(options("folder:pets"))  # it is held out nowhere
+    with Image.open("pets/fox/fox-005.png") as image:
+        image.save("pets/cat/cat-011.bmp")  # in another format
+    with pytest.raises(UserError, match="delete one of the two") as caught:
+        open_dataset(options("folder:pets", hold_out=("fox",)))
+    assert one_sentence(caught.value)
+    assert "fox/fox-003.png of the held-out class 'fox' is dog/rover.png of 'dog', too" in str(caught.value)
+    assert "the first of 2" in str(caught.value)
+    Path("pets/dog/rover.png").unlink()
+    Path("pets/cat/cat-011.bmp").unlink()
+    shutil.copy("pets/fox/fox-003.png", "pets/fox/again.png")  # in the same class it leaks into nothing
+    caplog.clear()
+    assert len(open_dataset(options("folder:pets", hold_out=("fox",))).indices("held_out")) == 11
+    assert ", too" not in caplog.text
+
+
+def test_copies_in_published_data_are_said_and_nobody_is_asked_to_delete_them(caplog):
+    """ImageWoof itself has a foxhound among its ridgebacks."""
+    grainy_classes(Path("woof/train"), ("n02087394",))
+    grainy_classes(Path("woof/val"), ("n02089973", "n02087394"))
+    data = open_dataset(options("imagewoof:woof", crop="center", hold_out=("English foxhound",)))
+    first = "val/n02089973/n02089973-000.png of the held-out class 'English foxhound' is "
+    assert f"{first}train/n02087394/n02087394-000.png of 'Rhodesian ridgeback', too" in caplog.text
+    assert "the first of 10); as these data are published, it stays there" in caplog.text
+    assert "delete" not in caplog.text
+    assert len(data.indices("held_out")) == 10
+    copies = dataset.held_out_copies(data.store, data.splits)
+    names = [tuple(PurePosixPath(data.store.names[row]).stem for row in pair) for pair in copies]
+    assert names == [(f"n02089973-{i:03d}", f"n02087394-{i:03d}") for i in range(10)]
+
+
+def test_validation_pictures_that_were_trained_on_are_counted(caplog):
+    for split in ("train", "val"):
+        grainy_classes(Path("pets") / split, ("cat", "dog"))
+    for i in range(7):
+        Path(f"pets/val/cat/cat-{i:03d}.png").unlink()
+    open_dataset(options("folder:pets"))
+    assert "validation images that are training images, too: 13" in caplog.text
+    caplog.clear()
+    shutil.rmtree("pets/val/cat")
+    shutil.rmtree("pets/val/dog")
+    open_dataset(options("folder:pets"))
+    assert ", too" not in caplog.text
 
 
 def marked_tree(root: Path, held_out: tuple[int, int, int] = MARK) -> Path:

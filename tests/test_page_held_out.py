@@ -27,7 +27,7 @@ from explorer import job_panel, jobs, session
 from explorer.bundle import SPLITS, BundleError
 from explorer.bundle_reading import open_bundle
 from explorer.bundle_writing import update_bundle, write_bundle
-from explorer.comparison import class_distances, comparable_classes, judge_calls
+from explorer.comparison import also_seen, class_distances, comparable_classes, judge_calls
 from explorer.counts_table import COLUMNS, counts_csv
 from explorer.decoding import data_uri, grid
 from explorer.examples import tiles
@@ -549,3 +549,28 @@ def test_in_the_browser_a_job_survives_a_reload_and_is_cancelled(app: App, page:
     expect(page.get_by_text("Measuring, stage")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("was cancelled")).to_be_visible()
+
+
+def test_a_held_out_picture_that_the_data_have_among_the_seen_ones_is_named(tmp_path, monkeypatch):
+    parts = tiny_parts(real=40)
+    splits = np.array(SPLITS)[parts["latents"]["real_splits"]]
+    held_out, seen = np.flatnonzero(splits == "held_out")[2], np.flatnonzero(splits == "train")[1]
+    parts["real_codes"][held_out] = parts["real_codes"][seen]
+    (tmp_path / "tiny").mkdir()
+    bundle = write_bundle(tmp_path / "tiny" / "twice", **parts)
+    assert also_seen(bundle) == [(held_out, seen)]
+    said = [c.value for c in opened(tmp_path / "tiny", "twice", monkeypatch).caption if "But for" in c.value]
+    (n,) = np.bincount(splits == "held_out")[1:]
+    assert said[0].startswith(f"But for 1 of {n} held-out pictures")
+    assert f"#{held_out} is " in said[0]
+    assert said[0].endswith(f" #{seen}.")
+    write_bundle(tmp_path / "tiny" / "once", **tiny_parts(real=40))
+    assert not any("But for" in c.value for c in opened(tmp_path / "tiny", "once", monkeypatch).caption)
+
+
+def test_the_shipped_dogs_have_one_such_picture_and_the_card_says_so():
+    bundle = open_bundle(ROOT / "pretrained" / "imagewoof64")
+    ((one, other),) = also_seen(bundle)
+    card = (bundle.path / "README.md").read_text()
+    for row in (one, other):
+        assert f"`{bundle.names[row]}` ({bundle.classes[bundle.labels[row]]})" in card

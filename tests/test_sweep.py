@@ -19,10 +19,11 @@ import torch
 import tyro
 
 from explorer.bundle_reading import open_bundle
-from tests.support import ROOT, Finished, file_names, one_sentence, run_script
+from tests.support import ROOT, Finished, file_names, one_sentence, run_script, write_classes
 from training import sweep
 from training.cli import UserError, check_options, options_json
-from training.pipeline import PipelineOptions
+from training.pipeline import PipelineOptions, run_pipeline, stages
+from training.presets import PRESETS
 from training.seed_table import measures
 from training.sweep import SweepOptions, run_sweep
 
@@ -174,6 +175,62 @@ def test_a_trial_of_other_lengths_or_without_its_bundle_is_not_finished(swept, t
     (tmp_path / "elsewhere").rename(bundle)
 
 
+@pytest.mark.parametrize(
+    ("stage", "change"),
+    [
+        ("autoencoder", {"lr": 1e-4}), ("latent_gan", {"batch": 64}), ("bundle", {"generated": 1_000}),
+        ("detail_phase", {"images": 320}),
+    ],
+)  # fmt: skip
+def test_a_trial_of_a_preset_that_has_changed_since_is_not_finished(swept, monkeypatch, stage, change):
+    done = sweep.trials(SweepOptions(**TINY, out=swept.out))[0]
+    assert sweep.result(done)["status"] == "done"
+    monkeypatch.setitem(PRESETS["digits"], stage, {**PRESETS["digits"][stage], **change})
+    assert sweep.result(done)["status"] == "waiting"
+
+
+def test_a_trial_of_photographs_that_have_changed_since_is_not_finished(swept, monkeypatch):
+    """But one whose photographs would have to be fetched for the question is."""
+    done = sweep.trials(SweepOptions(**TINY, out=swept.out))[0]
+    opened = sweep.open_dataset
+
+    def of_others(options: Any) -> Any:
+        data = opened(options)
+        return replace(data, store=replace(data.store, colours=255 - data.store.colours))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "open_dataset", of_others)
+        assert sweep.result(done)["status"] == "waiting"
+    assert sweep.result(done)["status"] == "done"
+    monkeypatch.setattr(sweep, "is_here", lambda _: False)
+    monkeypatch.setattr(sweep, "open_dataset", lambda _: pytest.fail("fetched"))
+    assert sweep.result(done)["status"] == "done"
+
+
+def test_a_finished_detail_phase_is_known_again_and_one_of_another_preset_is_not(tmp_path, monkeypatch):
+    given = {**TINY, "hold_outs": ("7",), "seeds": (0,), "detail_phase_images": 320}
+    (trial,) = sweep.trials(SweepOptions(**given, out=tmp_path))
+    run_pipeline(trial)
+    (sweep.folder(trial) / "done.json").write_text(json.dumps(options_json(trial)))
+    assert sweep.result(trial)["status"] == "done"
+    monkeypatch.setitem(PRESETS["digits"], "detail_phase", {"images": 0, "width": 8})
+    assert sweep.result(trial)["status"] == "waiting"
+    with pytest.raises(UserError, match="started with other options"):
+        run_pipeline(trial)
+
+
+def test_a_class_without_training_images_may_be_what_all_trials_hold_out(tmp_path, monkeypatch):
+    for split, names in (("train", ("cat", "dog")), ("val", ("cat", "dog", "fox"))):
+        write_classes(tmp_path / "pets" / split, {name: (40, 50 * len(name), ord(name[0])) for name in names})
+    waiting: list[PipelineOptions] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "run_all", lambda trials, *_: waiting.extend(trials))
+    run_sweep(
+        SweepOptions(**{**TINY, "hold_outs": ("fox",), "source": "folder:pets", "out": tmp_path / "out"})
+    )
+    assert [trial.hold_out for trial in waiting] == [("fox",)] * 2
+
+
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     """Two endless runs. Every worker of one is killed; when that one has failed, Ctrl-C ends the sweep."""
@@ -302,7 +359,8 @@ def test_an_evaluated_bundle_shows_what_the_judge_made_of_it():
 
 def test_a_trial_that_ended_before_an_option_was_there_is_done(tmp_path, monkeypatch):
     (trial,) = sweep.trials(SweepOptions(**{**TINY, "hold_outs": ("7",), "seeds": (0,), "out": tmp_path}))
-    bundle = SimpleNamespace(manifest={"training": {}, "metrics": {}}, evaluation=None)
+    made = {"bundle": {"options": options_json(stages(trial).bundle)}, "training": {}, "metrics": {}}
+    bundle = SimpleNamespace(manifest=made, evaluation=None)
     monkeypatch.setattr(sweep, "open_bundle", lambda _: bundle)
     done = options_json(trial)
     assert done.pop("boxes") is None

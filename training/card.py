@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.codec_table import table
-from training.data.dataset import Dataset
+from training.data.dataset import Dataset, held_out_copies
 
 DUAL_SPACE = (
     "An autoencoder and a GAN trained on its codes (the *dual space* of Modrekiladze, arXiv 2410.19009)"
@@ -78,6 +78,20 @@ def _pixel_words(manifest: dict[str, Any]) -> Words:
     )
 
 
+def _but_for(dataset: Dataset) -> str:
+    """Held-out images that the data have in a seen class, too."""
+    copies = held_out_copies(dataset.store, dataset.splits)
+    if not copies:
+        return ""
+
+    def called(row: int) -> str:
+        return f"`{dataset.store.names[row]}` ({dataset.classes[dataset.store.labels[row]]})"
+
+    one, other = copies[0]
+    more = "" if len(copies) == 1 else f", the first of {len(copies)}"
+    return f", but for what the data have in a seen\n  class, too: {called(one)}\n  is {called(other)}{more}"
+
+
 def model_card(manifest: dict[str, Any], dataset: Dataset, evaluation: str = "") -> str:
     """Markdown card: what it is, what was held out, how it was made, what it must not be used for.
 
@@ -145,7 +159,7 @@ the Dual-Space Explorer. No photographs inside: weights, codes, map coordinates 
 - **Data**: {data["description"]}; source `{data["source"]}`, {data["image_size"]} px, crop: {data["crop"]}.
   Licence of the data: {data["licence"]}.
 - **Held out**: {held_out}. None of their {counts["held_out"]:,} images took part in training, validation,
-  normalisation or model selection.
+  normalisation or model selection{_but_for(dataset)}.
 - **Seen**: {counts["train"]:,} training and {counts["val"]:,} validation images of
   {len(manifest["classes"]) - len(manifest["held_out"])} classes. Unreadable and skipped: {data["skipped"]}.
 {about.generator}{decoder}- **No pretrained network** is in any loss.{cropped}

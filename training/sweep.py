@@ -29,13 +29,16 @@ import torch
 from explorer import markdown
 from explorer.bundle import BundleError
 from explorer.bundle_reading import open_bundle
+from training.autoencoder import check_same_images
+from training.bundle import BundleOptions
 from training.cli import UserError, command_line, options_json, print_dry_run
-from training.data.dataset import open_dataset
+from training.data.dataset import open_crops, open_dataset
+from training.data.sources import is_here, open_source
 from training.files import make_folder, read_json, write_json
 from training.loop import stop_requests
-from training.pipeline import PipelineOptions, run_pipeline, stages
+from training.pipeline import PipelineOptions, Stages, run_pipeline, stages
 from training.presets import DEFAULT_PRESET
-from training.runs import package_versions
+from training.runs import check_resumable, package_versions
 from training.seed_table import mean_and_deviation, measures
 
 log = logging.getLogger(__name__)
@@ -154,6 +157,23 @@ def run_trial(trial: PipelineOptions, cwd: Path, threads: int) -> str | None:
             return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
+def check_unchanged(todo: Stages, manifest: dict[str, Any]) -> None:
+    """Raise UserError where the preset or the photographs of a finished trial have changed since.
+
+    manifest: its bundle's. Runs that were deleted are not asked, nor photographs that would be fetched.
+    """
+    if {**options_json(BundleOptions()), **manifest["bundle"]["options"]} != options_json(todo.bundle):
+        raise UserError(f"{todo.bundle.out} was written with other options; use another --out")
+    detail = todo.detail_phase
+    if detail is not None:
+        saved = manifest["training"]["detail_phase"]["options"]  # which its first stage completed
+        detail = replace(detail, autoencoder=Path(saved["autoencoder"]), z_dim=saved["z_dim"])
+    for options in filter(None, (todo.latent_gan, detail, todo.image_phase)):
+        check_resumable(options)
+    if check_resumable(todo.autoencoder) and is_here(todo.autoencoder.source):
+        check_same_images(todo.autoencoder.out, open_dataset(todo.autoencoder))
+
+
 def result(trial: PipelineOptions, error: str | None = None) -> dict[str, Any]:
     """A trial's row of sweep.json, from what it left in its folders and, if it failed, its error."""
     bundle = stages(trial).bundle.out
@@ -167,6 +187,7 @@ def result(trial: PipelineOptions, error: str | None = None) -> dict[str, Any]:
         if error or {**options_json(PipelineOptions()), **done} != options_json(trial):
             return row
         found = open_bundle(bundle)
+        check_unchanged(stages(trial), found.manifest)
     except (UserError, BundleError):
         return row
     return row | {
@@ -323,7 +344,8 @@ def run_sweep(options: SweepOptions) -> Path:
         if find_spec("ray") is None:
             raise UserError("Ray is not installed; run pip install -r requirements-sweep.txt")
         for trial in {trial.preset: trial for trial in waiting}.values():
-            open_dataset(replace(stages(trial).autoencoder, hold_out=()))  # fetched and decoded once for all
+            data = stages(trial).autoencoder
+            open_crops(open_source(data.source, data.image_size), data)  # fetched and decoded once for all
     write()
     if waiting:
         run_all(waiting, options, ended)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from explorer.bundle import Bundle, BundleError
 from explorer.comparison import (
+    also_seen,
     class_distances,
     comparable_classes,
     generated_to_training,
@@ -239,6 +240,13 @@ st.markdown(
     f"Training never saw: **{names}**. What do the decoder and the generator make of that? Seen classes "
     f"stand beside as a scale. {generation_of(bundle).note}"
 )
+if twins := also_seen(bundle):
+    one, other = (literal(label_of(bundle, Point("real", row))) for row in twins[0])
+    held_out = int((bundle.splits == "held_out").sum())
+    st.caption(
+        f"But for {len(twins):,} of {held_out:,} held-out pictures, which the data have under a seen class, "
+        f"too: {one} is {other}{'' if len(twins) == 1 else ', to name the first'}."
+    )
 if bundle.reachability is None:
     of_pixels = isinstance(bundle.gan_config, PixelGanConfig)
     st.info(OF_PIXELS if of_pixels else how_to(bundle), icon=":material/balance:")

@@ -24,6 +24,7 @@ from training.subject import BOXES_DIR, Box, box_key, read_boxes
 log = logging.getLogger(__name__)
 PART = 1024  # images that are decoded ahead at most
 SMALLEST = 1 / 4  # of the images' side: smaller pictures would be smears
+OPAQUE = (".jpg", ".jpeg")  # pictures that cannot have transparent parts
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def open_store(
     """
     listing = [(i.name, i.label, i.split, i.stamp) for i in source.items]
     content = [source.spec, size, margin, listing, sorted(boxes.items()) if boxes else None]
+    if _may_be_transparent(source):
+        content.append("on white")  # which earlier versions did not put them
     key = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     folder = cache / f"{source.spec.partition(':')[0]}-{size + 2 * margin}px-{key}"
     try:
@@ -132,6 +135,11 @@ def open_store(
         skipped,
         np.array(index["colours"], np.uint8),
     )
+
+
+def _may_be_transparent(source: Source) -> bool:
+    """Whether there may be transparent parts: in one's own pictures, unless all are JPEG."""
+    return not source.published and any(not i.name.lower().endswith(OPAQUE) for i in source.items)
 
 
 def _whole(folder: Path) -> bool:

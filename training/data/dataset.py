@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -111,6 +112,60 @@ def check_enough(source: str, splits: np.ndarray) -> None:
         )
 
 
+def check_seen(
+    source: Source, held_out: tuple[str, ...], labels: np.ndarray, splits: np.ndarray, needed: Sequence[str]
+) -> None:
+    """Raise UserError for a seen class that has no image in a split that is needed.
+
+    It would pass for one that was trained on, or measured. labels int (n,), splits str (n,).
+    """
+    for label, name in enumerate(source.classes):
+        for split in needed:
+            if name not in held_out and not (splits[labels == label] == split).any():
+                raise UserError(
+                    f"{source.spec} has no {split} image of the seen class {name!r}; "
+                    "add some, hold it out, or take its folder out"
+                )
+
+
+def alike(store: ImageStore) -> list[np.ndarray]:
+    """Positions of images that are the same to the last pixel, whatever they are called; two or more each."""
+    _, which, counts = np.unique(store.colours, axis=0, return_inverse=True, return_counts=True)
+    by_pixels: dict[bytes, list[int]] = {}
+    for row in np.flatnonzero(counts[which.ravel()] > 1).tolist():  # others cannot be, and reading takes long
+        by_pixels.setdefault(hashlib.sha256(store.images[row]).digest(), []).append(row)
+    return [np.array(rows) for rows in by_pixels.values() if len(rows) > 1]
+
+
+def held_out_copies(store: ImageStore, splits: np.ndarray) -> list[tuple[int, int]]:
+    """Positions of held-out images, ascending, each with that of the same image in a seen class."""
+    found = []
+    for rows in alike(store):
+        held_out = splits[rows] == "held_out"
+        found += [(int(one), int(seen)) for one in rows[held_out] for seen in rows[~held_out][:1]]
+    return sorted(found)
+
+
+def check_copies(source: Source, store: ImageStore, splits: np.ndarray) -> None:
+    """Raise UserError where an image of a held-out class stands in a seen one, too: training may see it.
+
+    Of published data, which stay as they are, and of validation images that are trained on, it warns.
+    """
+    again = sum(int((splits[rows] == "val").sum()) for rows in alike(store) if "train" in splits[rows])
+    if again:
+        log.warning("validation images that are training images, too: %d; measures on them flatter", again)
+    if not (copies := held_out_copies(store, splits)):
+        return
+    one, other = copies[0]
+    held_out, seen = (source.classes[store.labels[row]] for row in (one, other))
+    told = f"{store.names[one]} of the held-out class {held_out!r} is {store.names[other]} of {seen!r}, too"
+    if len(copies) > 1:
+        told += f" (the first of {len(copies)})"
+    if not source.published:
+        raise UserError(f"{told}; delete one of the two")
+    log.warning("%s; as these data are published, it stays there", told)
+
+
 def hold_out(labels: np.ndarray, splits: np.ndarray, held_out: list[int]) -> np.ndarray:
     """Splits str (n,), 'train', 'val' or 'held_out', of images with labels int (n,) and a source's splits."""
     return np.where(np.isin(labels, held_out), "held_out", splits)
@@ -164,27 +219,37 @@ def resolve_classes(wanted: tuple[str, ...], classes: tuple[str, ...]) -> tuple[
 def open_listing(options: DataOptions) -> tuple[Source, tuple[str, ...]]:
     """The source and its held-out classes, checked, with nothing decoded yet.
 
-    Raises UserError for an unknown source or class, and when no class is left to train on.
+    Raises UserError for an unknown source or class, and when no class, or nothing of a seen one, is left to
+    train on.
     """
     source = open_source(options.source, options.image_size)
     held_out = resolve_classes(options.hold_out, source.classes)
     if len(held_out) == len(source.classes):
         raise UserError("every class is held out, so none is left to train on; hold out fewer")
+    labels, splits = (np.array([getattr(item, name) for item in source.items]) for name in ("label", "split"))
+    check_seen(source, held_out, labels, splits, ("train",))
     return source, held_out
+
+
+def open_crops(source: Source, options: DataOptions) -> tuple[ImageStore, str]:
+    """The crops of a source's images, decoded or from the cache, and what they are around."""
+    boxes = None
+    subject = source.subject_boxes or options.boxes
+    if options.crop == "subject" or (options.crop == "auto" and subject):
+        boxes = read_boxes(options.boxes) if options.boxes else load_boxes(source)
+    store = open_store(source, options.image_size, options.margin, boxes, options.cache)
+    return store, "center" if boxes is None else "subject"
 
 
 @parallel.first_alone()
 def open_dataset(options: DataOptions) -> Dataset:
     """Open the source, apply the hold-out, decode or open the cache.
 
-    Raises UserError as ``open_listing`` does, and when a split of the seen classes is empty.
+    Raises UserError as ``open_listing`` does, when a split of a seen class is empty, and when a held-out
+    image stands in another class, too.
     """
     source, held_out = open_listing(options)
-    boxes = None
-    subject = source.subject_boxes or options.boxes
-    if options.crop == "subject" or (options.crop == "auto" and subject):
-        boxes = read_boxes(options.boxes) if options.boxes else load_boxes(source)
-    store = open_store(source, options.image_size, options.margin, boxes, options.cache)
+    store, crop = open_crops(source, options)
     labels_held_out = [source.classes.index(name) for name in held_out]
     splits = hold_out(store.labels, store.splits, labels_held_out)
     for label, name in enumerate(source.classes):
@@ -199,5 +264,6 @@ def open_dataset(options: DataOptions) -> Dataset:
     for split in ("train", "val"):
         if not (splits == split).any():
             raise UserError(f"no {split} images are left in the seen classes of {options.source}")
-    crop = "center" if boxes is None else "subject"
+    check_seen(source, held_out, store.labels, splits, ("train", "val"))
+    check_copies(source, store, splits)
     return Dataset(options, store, source.classes, held_out, splits, source.description, source.licence, crop)

@@ -65,7 +65,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Source:
-    """A listed dataset. ``subject_boxes`` names the shipped table of boxes, if there is one."""
+    """A listed dataset. ``subject_boxes`` names the shipped table of boxes, if there is one. ``published``:
+    others have the same images, so they stay as they are.
+    """
 
     spec: str
     classes: tuple[str, ...]
@@ -73,6 +75,7 @@ class Source:
     description: str
     licence: str
     subject_boxes: str | None = None
+    published: bool = False
 
 
 def open_source(spec: str, image_size: int = 64) -> Source:
@@ -231,6 +234,7 @@ def _imagewoof(spec: str, path: Path | None, image_size: int) -> Source:
         "ImageWoof v2 (fast.ai), ten dog breeds of ImageNet",
         "ImageNet terms: non-commercial research and education",
         subject_boxes="imagewoof",
+        published=True,
     )
 
 
@@ -278,6 +282,7 @@ def _digits(spec: str) -> Source:
         tuple(items),
         "1,797 handwritten digits, 8x8 (scikit-learn, UCI Optical Recognition test set)",
         "CC BY 4.0",
+        published=True,
     )
 
 
@@ -327,4 +332,6 @@ def _torchvision(spec: str, name: str) -> Source:
         ]
     # torchvision's class names carry underscores in some datasets; a breed is typed with spaces.
     classes = tuple(re.sub(r"_", " ", c) for c in classes)
-    return Source(spec, classes, tuple(items), f"torchvision.datasets.{name}", "see torchvision's docs")
+    return Source(
+        spec, classes, tuple(items), f"torchvision.datasets.{name}", "see torchvision's docs", published=True
+    )
