@@ -127,7 +127,8 @@ def cancel(job: Job, patience: float = PATIENCE) -> None:
 
     Raises JobError if this account may not.
     """
-    _send(job, 0)  # which only asks: of a job that goes on it is not noted that it was cancelled
+    if not _send(job, 0):  # which only asks: of one that goes on, or failed, it is not noted
+        return
     with suppress(OSError):  # a full disk, say, which the job may have filled
         _save(replace(job, cancelled=True))
     for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):

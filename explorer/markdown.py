@@ -9,7 +9,9 @@ _CODE_OR_SPECIAL = re.compile(r"(`[^`]*`)|([\\*$\[<&~]|(?<!\w)_|_(?!\w)|:(?=[A-Z
 
 
 def literal(text: str) -> str:
-    """Markdown that shows a text as it is, names in it too, but for `` `code` ``."""
+    """Markdown that shows a text as it is, names in it too, but for `` `code` ``, and what Streamlit replaces
+    whether it is escaped or not: arrows, ``:emoji:``, links.
+    """
     return _CODE_OR_SPECIAL.sub(lambda found: found[1] or f"\\{found[2]}", text)
 
 

@@ -50,13 +50,13 @@ def _generation(key: str, _bundle: Bundle) -> "Generation":
 
 def _pick(found: dict[str, Path]) -> str:
     """Name of the bundle to show: this session's, the address's (?bundle=) where the session begins or the
-    user went back to it, the default.
+    user went back to it, the default. An address without one says nothing: a page visited begins so.
     """
     _leave_what_is_gone(found)
-    asked, run = st.query_params.get("bundle"), get_script_run_ctx()
+    asked = st.query_params.get("bundle")
     if asked is not None and asked not in found:
         st.sidebar.warning(literal(f"There is no bundle called {asked}."))
-    elif asked is not None and ("bundle" not in st.session_state or (run and run.is_history_navigation)):
+    elif asked is not None and ("bundle" not in st.session_state or _went_back()):
         st.session_state["bundle"] = asked
     first = next(name for name in (DEFAULT_BUNDLE, *found) if name in found)
     names = list(found)
@@ -70,6 +70,11 @@ def _pick(found: dict[str, Path]) -> str:
         said = f"There is no bundle called {gone} any more. This is {name}; nothing was done with it."
         st.warning(literal(said))
     return name
+
+
+def _went_back() -> bool:
+    """Whether the user came to this address by Back or Forward, as far as Streamlit says so."""
+    return getattr(get_script_run_ctx(), "is_history_navigation", False)
 
 
 def _leave_what_is_gone(found: dict[str, Path]) -> None:

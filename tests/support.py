@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from explorer.bundle import SPLITS, Bundle
 from explorer.bundle_writing import write_bundle
@@ -377,6 +378,13 @@ def copy_unmeasured(path: Path) -> Path:
 def write_tiny_bundle(path: Path, seed: int = 0) -> Bundle:
     """A whole bundle of a few kilobytes."""
     return write_bundle(path, **tiny_parts(seed))
+
+
+def visit(at: AppTest, page: str) -> None:
+    """Go to another page of app.py as a browser does, which says nothing of the widgets of the one before."""
+    at.switch_page(f"explorer/pages/{page}.py")
+    at._run()  # ``run`` would say what they were
+    assert not at.exception
 
 
 def file_names(folder: Path) -> Iterable[str]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -264,6 +265,21 @@ def test_photographs_are_the_same_in_another_format_but_not_elsewhere(monkeypatc
         with pytest.raises(UserError, match=r"does not hold the photographs.*--source") as caught:
             open_evaluated(options)
         assert one_sentence(caught.value)
+
+
+def test_photographs_of_which_some_are_copies_are_the_bundles(monkeypatch, evaluated):
+    """Copies have one code: none is nearer to its own than to another's."""
+    from training import evaluate as module
+
+    def doubled(values: Any) -> np.ndarray:
+        values = np.array(values)
+        values[1::2] = values[: len(values) - 1 : 2]
+        return values
+
+    bundle, data = open_evaluated(EvaluateOptions(bundle=evaluated, cache=evaluated.parent / "cache"))
+    copies = replace(data, store=replace(data.store, images=doubled(data.store.images[:])))
+    assert module._show_the_same(replace(bundle, real_codes=doubled(bundle.real_codes)), copies)
+    assert not module._show_the_same(bundle, copies)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])

@@ -24,6 +24,7 @@ from explorer.palette import BACKGROUND
 from explorer.photographs import Photographs, folder_of, likely_folders, thumbnail
 from explorer.points import Point
 from explorer.sampling import draw_samples
+from tests.support import visit
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +124,10 @@ def test_the_moment_of_training_outlives_a_visit_to_another_page(bundles, monkey
     at.query_params["bundle"] = BUNDLE
     at.run()
     at.select_slider[0].set_value(2).run()
-    at.switch_page("explorer/pages/journey.py").run()
-    assert not at.exception
-    at.switch_page("explorer/pages/map.py").run()
-    assert not at.exception
+    for page in ("journey", "map"):
+        visit(at, page)
+        assert at.sidebar.selectbox[0].value == BUNDLE
+        assert at.session_state["bundle_shown"][0].name == BUNDLE
     assert at.select_slider[0].value == 2
 
 

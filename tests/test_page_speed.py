@@ -13,7 +13,7 @@ from explorer.bundle_writing import update_bundle
 from explorer.measured import RACE
 from explorer.race import verdict
 from tests.browser import PLOT, open_page
-from tests.support import tiny_race, write_tiny_bundle
+from tests.support import tiny_race, visit, write_tiny_bundle
 
 FOUND = tiny_race(latent=[(10, 200), (20, 150)], pixel=[(20, 300), (40, 200), (50, 180)])
 
@@ -101,13 +101,11 @@ def test_seed_and_seconds_outlive_a_visit_to_another_page(folder):
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
     at.query_params["bundle"] = "raced"
     at.run()
-    at.switch_page("explorer/pages/speed.py").run()
+    visit(at, "speed")
     at.selectbox("speed/raced/seed").set_value("seed 1").run()
     at.select_slider[0].set_value(20).run()
-    at.switch_page("explorer/pages/map.py").run()
-    assert not at.exception
-    at.switch_page("explorer/pages/speed.py").run()
-    assert not at.exception
+    visit(at, "map")
+    visit(at, "speed")
     assert (at.selectbox("speed/raced/seed").value, at.select_slider[0].value) == ("seed 1", 20)
 
 

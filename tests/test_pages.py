@@ -6,7 +6,10 @@ from streamlit.testing.v1 import AppTest
 
 from explorer import session
 
-KINDS = ("number_input", "radio", "selectbox", "select_slider", "slider", "text_input")
+KINDS = (
+    *("number_input", "radio", "selectbox", "select_slider", "slider", "text_input", "multiselect"),
+    "button_group",
+)
 
 
 @pytest.mark.parametrize("page", ["map", "journey", "held_out", "speed"])

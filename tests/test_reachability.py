@@ -219,7 +219,7 @@ def test_judges_learn_from_photographs_round_trips_and_what_the_gan_can_at_best_
     kinds = [run.real(kind, rows) for kind in REAL]
     for pictures, labels in learnt:
         np.testing.assert_array_equal(pictures, np.concatenate(kinds))
-        np.testing.assert_array_equal(labels, np.tile(run.labels[rows], 3))
+        np.testing.assert_array_equal(labels, run.labels[rows])  # of all three pictures of an image
     np.testing.assert_array_equal(run.real_features, run.features(kinds[REAL.index(ROUND_TRIPS)]))
 
 

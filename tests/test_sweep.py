@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,6 +206,18 @@ def test_a_trial_of_photographs_that_have_changed_since_is_not_finished(swept, m
     monkeypatch.setattr(sweep, "is_here", lambda _: False)
     monkeypatch.setattr(sweep, "open_dataset", lambda _: pytest.fail("fetched"))
     assert sweep.result(done)["status"] == "done"
+
+
+def test_a_finished_trial_whose_photographs_are_gone_is_finished(tmp_path, monkeypatch):
+    colours = {name: (40, 50 * i, 90) for i, name in enumerate(("cat", "dog", "fox"))}
+    write_classes(tmp_path / "pets", colours, n=30)
+    given = {**TINY, "hold_outs": ("fox",), "seeds": (0,), "source": f"folder:{tmp_path / 'pets'}"}
+    (trial,) = sweep.trials(SweepOptions(**given, out=tmp_path / "out"))
+    run_pipeline(trial)
+    (sweep.folder(trial) / "done.json").write_text(json.dumps(options_json(trial)))
+    assert sweep.result(trial)["status"] == "done"
+    shutil.rmtree(tmp_path / "pets")
+    assert sweep.result(trial)["status"] == "done"
 
 
 def test_a_finished_detail_phase_is_known_again_and_one_of_another_preset_is_not(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.codec_table import table
-from training.data.dataset import Dataset, held_out_copies
+from training.data.dataset import Dataset, alike, held_out_copies
 
 DUAL_SPACE = (
     "An autoencoder and a GAN trained on its codes (the *dual space* of Modrekiladze, arXiv 2410.19009)"
@@ -80,7 +80,7 @@ def _pixel_words(manifest: dict[str, Any]) -> Words:
 
 def _but_for(dataset: Dataset) -> str:
     """Held-out images that the data have in a seen class, too."""
-    copies = held_out_copies(dataset.store, dataset.splits)
+    copies = held_out_copies(alike(dataset.store), dataset.splits)
     if not copies:
         return ""
 

@@ -160,7 +160,8 @@ def run_trial(trial: PipelineOptions, cwd: Path, threads: int) -> str | None:
 def check_unchanged(todo: Stages, manifest: dict[str, Any]) -> None:
     """Raise UserError where the preset or the photographs of a finished trial have changed since.
 
-    manifest: its bundle's. Runs that were deleted are not asked, nor photographs that would be fetched.
+    manifest: its bundle's. Runs that were deleted are not asked, nor photographs that are gone or would be
+    fetched.
     """
     if {**options_json(BundleOptions()), **manifest["bundle"]["options"]} != options_json(todo.bundle):
         raise UserError(f"{todo.bundle.out} was written with other options; use another --out")
@@ -170,12 +171,18 @@ def check_unchanged(todo: Stages, manifest: dict[str, Any]) -> None:
         detail = replace(detail, autoencoder=Path(saved["autoencoder"]), z_dim=saved["z_dim"])
     for options in filter(None, (todo.latent_gan, detail, todo.image_phase)):
         check_resumable(options)
-    if check_resumable(todo.autoencoder) and is_here(todo.autoencoder.source):
+    source = todo.autoencoder.source
+    _, _, path = source.partition(":")
+    gone = source.startswith(("folder:", "imagewoof:")) and not Path(path).expanduser().is_dir()
+    if check_resumable(todo.autoencoder) and is_here(source) and not gone:
         check_same_images(todo.autoencoder.out, open_dataset(todo.autoencoder))
 
 
-def result(trial: PipelineOptions, error: str | None = None) -> dict[str, Any]:
-    """A trial's row of sweep.json, from what it left in its folders and, if it failed, its error."""
+def result(trial: PipelineOptions, error: str | None = None, just_ended: bool = False) -> dict[str, Any]:
+    """A trial's row of sweep.json, from what it left in its folders and, if it failed, its error.
+
+    One that was finished before, and not just now, is asked whether it still is what it was made of.
+    """
     bundle = stages(trial).bundle.out
     row: dict[str, Any] = {
         "trial": trial.name, "preset": trial.preset, "hold_out": list(trial.hold_out), "seed": trial.seed,
@@ -187,7 +194,8 @@ def result(trial: PipelineOptions, error: str | None = None) -> dict[str, Any]:
         if error or {**options_json(PipelineOptions()), **done} != options_json(trial):
             return row
         found = open_bundle(bundle)
-        check_unchanged(stages(trial), found.manifest)
+        if not just_ended:
+            check_unchanged(stages(trial), found.manifest)
     except (UserError, BundleError):
         return row
     return row | {
@@ -332,7 +340,7 @@ def run_sweep(options: SweepOptions) -> Path:
         (options.out / "sweep.md").write_text(table(list(rows.values())) + "\n")
 
     def ended(trial: PipelineOptions, error: str | None) -> None:
-        rows[trial] = result(trial, error)
+        rows[trial] = result(trial, error, just_ended=True)
         if rows[trial]["status"] == "waiting":
             unseen = f"it ended, but {trial.out} cannot be read here; do all machines share --out?"
             rows[trial] = result(trial, unseen)

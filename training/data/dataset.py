@@ -5,7 +5,7 @@ import hashlib
 import json
 import logging
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -124,7 +124,7 @@ def check_seen(
             if name not in held_out and not (splits[labels == label] == split).any():
                 raise UserError(
                     f"{source.spec} has no {split} image of the seen class {name!r}; "
-                    "add some, hold it out, or take its folder out"
+                    "add some, hold it out, or take its folder out, and train everything anew"
                 )
 
 
@@ -137,10 +137,10 @@ def alike(store: ImageStore) -> list[np.ndarray]:
     return [np.array(rows) for rows in by_pixels.values() if len(rows) > 1]
 
 
-def held_out_copies(store: ImageStore, splits: np.ndarray) -> list[tuple[int, int]]:
-    """Positions of held-out images, ascending, each with that of the same image in a seen class."""
+def held_out_copies(groups: Iterable[np.ndarray], splits: np.ndarray) -> list[tuple[int, int]]:
+    """Of images that are ``alike``: positions of held-out ones, ascending, each with that of a seen one."""
     found = []
-    for rows in alike(store):
+    for rows in groups:
         held_out = splits[rows] == "held_out"
         found += [(int(one), int(seen)) for one in rows[held_out] for seen in rows[~held_out][:1]]
     return sorted(found)
@@ -151,10 +151,11 @@ def check_copies(source: Source, store: ImageStore, splits: np.ndarray) -> None:
 
     Of published data, which stay as they are, and of validation images that are trained on, it warns.
     """
-    again = sum(int((splits[rows] == "val").sum()) for rows in alike(store) if "train" in splits[rows])
+    groups = alike(store)
+    again = sum(int((splits[rows] == "val").sum()) for rows in groups if "train" in splits[rows])
     if again:
         log.warning("validation images that are training images, too: %d; measures on them flatter", again)
-    if not (copies := held_out_copies(store, splits)):
+    if not (copies := held_out_copies(groups, splits)):
         return
     one, other = copies[0]
     held_out, seen = (source.classes[store.labels[row]] for row in (one, other))
@@ -162,7 +163,7 @@ def check_copies(source: Source, store: ImageStore, splits: np.ndarray) -> None:
     if len(copies) > 1:
         told += f" (the first of {len(copies)})"
     if not source.published:
-        raise UserError(f"{told}; delete one of the two")
+        raise UserError(f"{told}; delete one of the two, and train everything anew that has seen it")
     log.warning("%s; as these data are published, it stays there", told)
 
 
