@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -385,6 +386,11 @@ def visit(at: AppTest, page: str) -> None:
     at.switch_page(f"explorer/pages/{page}.py")
     at._run()  # ``run`` would say what they were
     assert not at.exception
+
+
+def columns(line: str) -> int:
+    """How many cells a line of a Markdown table has."""
+    return re.sub(r"\\.", "", line).count("|") - 1
 
 
 def file_names(folder: Path) -> Iterable[str]:

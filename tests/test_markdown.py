@@ -1,18 +1,13 @@
-"""Tables in Markdown: what stands in a cell stays in it."""
-
-import re
+"""Markdown: a text is shown as it is, and what stands in a cell of a table stays in it."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from explorer import markdown
+from tests.support import columns
 
 cells = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"], exclude_characters="\\"), max_size=20)
-
-
-def columns(line: str) -> int:
-    return re.sub(r"\\.", "", line).count("|") - 1
 
 
 def test_a_table_by_hand():

@@ -21,8 +21,7 @@ from explorer.measured import REACHABILITY
 from explorer.new_class import FILE, NewClass, measured_folders, read_measured
 from explorer.rates import Count
 from explorer.reachability import LATENT, counts, judged
-from tests.support import file_names, mixed_as, one_sentence, tiny_reachability
-from tests.test_markdown import columns
+from tests.support import columns, file_names, mixed_as, one_sentence, tiny_reachability
 from training import new_class
 from training.cli import UserError
 from training.codes import weights_digest

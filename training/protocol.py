@@ -237,6 +237,7 @@ class Reachability:
         # Judges that learnt from other pictures are others.
         folder = self.folder / f"judges-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
         for permuted in (False, True):
+            # Those of earlier versions, whose labels were permuted picture by picture, lie in "permuted".
             name = "permuted-images" if permuted else "network"
             network = NetworkJudgeOptions(
                 images=o.judge_images, mirror=self.dataset.options.mirror, permuted=permuted,
